@@ -1,0 +1,33 @@
+"""What the HTTP side can be told. `agent.app` fills it from `agent.settings`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiSettings:
+    """Limits, and who may call. Every default suits one small board with a handful of clients.
+
+    `hosts` are Host names accepted besides loopback and the address the connection came in on; `origins` are web
+    origins (`https://home.example`) that browsers may call from. `"*"` in either accepts all.
+    `sampling` holds a model's own defaults by `wire.Sampling` field; `shortened_embeddings` names the models whose
+    vectors stay meaningful when cut (Matryoshka), which is what `dimensions` asks for.
+    """
+
+    hosts: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    body_limit_bytes: int = 8 * 1024 * 1024
+    head_limit_bytes: int = 16 * 1024
+    head_timeout_s: float = 10.0
+    body_timeout_s: float = 60.0
+    write_timeout_s: float = 30.0
+    keep_alive_s: float = 75.0
+    connection_limit: int = 768
+    request_timeout_s: float = 300.0
+    choice_limit: int = 16
+    prompt_limit: int = 32
+    input_limit: int = 2048
+    sampling: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
+    shortened_embeddings: frozenset[str] = frozenset()

@@ -1,0 +1,89 @@
+"""How much of a prompt to compute per step, so that running streams keep their rhythm. Decisions only.
+
+A step of a running batch that also carries prompt tokens takes longer, and every stream waits for it. The cost of both
+parts is learned from the steps themselves, because it depends on the board, the model, the threads and the heat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+LONGEST_STEP_RATIO = 2.4
+"""A step with prompt tokens in it may take this many times as long as one without."""
+LONGEST_PREFILL_STEP_S = 0.35
+"""With no stream running: how long a newcomer may wait for the step that is under way."""
+_FIRST_CHUNK_TOKENS = 16
+_SMALLEST_CHUNK_TOKENS = 4
+_WEIGHT = 0.2
+
+
+class Pace:
+    """Running estimates of step times, in seconds."""
+
+    def __init__(self) -> None:
+        self._decode_s: dict[int, float] = {}
+        self._prefill_token_s: float | None = None
+
+    def observe(self, *, decoding: int, prefill_tokens: int, seconds: float) -> None:
+        """Learn from a finished step: `decoding` streams advanced by one token, `prefill_tokens` of prompts."""
+        if prefill_tokens == 0:
+            self._decode_s[decoding] = _blend(self._decode_s.get(decoding), seconds)
+        elif prefill_tokens >= _SMALLEST_CHUNK_TOKENS:
+            alone = max(seconds - self.decode_s(decoding), seconds * 0.1)
+            self._prefill_token_s = _blend(self._prefill_token_s, alone / prefill_tokens)
+
+    def decode_s(self, decoding: int) -> float:
+        """Expected time of a step with `decoding` streams and no prompt; 0 when nothing is known."""
+        if decoding == 0 or not self._decode_s:
+            return 0.0
+        nearest = min(self._decode_s, key=lambda known: abs(known - decoding))
+        return self._decode_s[nearest]
+
+    def prefill_tokens(self, *, decoding: int, limit: int) -> int:
+        """Prompt tokens for the next step, between 1 and `limit`."""
+        if self._prefill_token_s is None:
+            return min(_FIRST_CHUNK_TOKENS, limit)
+        alone = self.decode_s(decoding)
+        room_s = alone * (LONGEST_STEP_RATIO - 1) if decoding else LONGEST_PREFILL_STEP_S
+        return max(1, min(limit, max(_SMALLEST_CHUNK_TOKENS, int(room_s / self._prefill_token_s))))
+
+
+def _blend(old: float | None, new: float) -> float:
+    return new if old is None else old + _WEIGHT * (new - old)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A running sequence: tokens still to compute before its next one can be drawn (1 when it is decoding)."""
+
+    key: int
+    remaining: int
+    most: int
+    """At most this many in one step (fewer where each needs logits)."""
+
+
+def share_step(work: Sequence[Work], *, batch_tokens: int, pace: Pace) -> list[tuple[int, int]]:
+    """`(key, tokens)` for the next step: every decoding sequence, then prompts.
+
+    `work` is oldest first. Of the room for prompts the oldest has half for itself; then the shortest come first, so
+    that a short question does not wait behind a long document, and the oldest takes what is left.
+    """
+    decoding = [w for w in work if w.remaining == 1]
+    prompts = [w for w in work if w.remaining > 1]
+    shares = [(w.key, 1) for w in decoding[:batch_tokens]]
+    if not prompts or len(shares) == batch_tokens:
+        return shares
+    room = pace.prefill_tokens(decoding=len(decoding), limit=batch_tokens - len(shares))
+    oldest = prompts[0]
+    given = {oldest.key: min(_wanted(oldest), (room + 1) // 2)}
+    room -= given[oldest.key]
+    for item in sorted(prompts[1:], key=_wanted):
+        given[item.key] = min(_wanted(item), room)
+        room -= given[item.key]
+    given[oldest.key] += min(_wanted(oldest) - given[oldest.key], room)
+    return shares + [(w.key, given[w.key]) for w in prompts if given[w.key]]
+
+
+def _wanted(work: Work) -> int:
+    return min(work.remaining, work.most)

@@ -1,0 +1,97 @@
+"""What the runtime looks like at one moment, for /status, /metrics and /health. Plain values, ready for JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agent.runtime.wire import Loaded, Memory, Pong
+
+
+class Counters(msgspec.Struct, kw_only=True):
+    """Counted since the start. Every request submitted ends in one of completed, failed, cancelled and expired,
+    or was one of those rejected; times are sums in seconds."""
+
+    submitted: int = 0
+    rejected: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    queued_s: float = 0.0
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    loads: int = 0
+    load_failures: int = 0
+    evictions: int = 0
+    crashes: int = 0
+
+    def copy(self) -> Counters:
+        return msgspec.structs.replace(self)
+
+
+class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    waiting: int
+    capacity: int
+    high: int
+    normal: int
+    low: int
+
+
+class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One model. `state` is one of `agent.runtime.lifecycle.State`; `reason` says why it is in it, where there is a
+    reason. Times are seconds ago, None for never. `loaded` and `stats` are the worker's own words, None without one."""
+
+    name: str
+    version: str
+    task: str
+    aliases: tuple[str, ...]
+    pinned: bool
+    keep_alive_s: float | None
+    state: str
+    reason: str
+    slots: int
+    running: int
+    slots_used: int
+    waiting: int
+    crashes_in_a_row: int
+    crashes: int
+    pid: int | None
+    predicted: Memory | None
+    charged_bytes: int
+    loaded: Loaded | None
+    stats: Pong | None
+    loaded_for_s: float | None
+    idle_for_s: float | None
+    retry_in_s: float | None
+
+
+class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker's line in the ledger; a model that is being replaced has two workers for a while."""
+
+    name: str
+    charged_bytes: int
+    measured: bool
+    pinned: bool
+    busy: bool
+
+
+class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """`budget_bytes` is what all models may take together: what the system can still give, and what they hold."""
+
+    budget_bytes: int
+    available_bytes: int
+    held_bytes: int
+    charged_bytes: int
+    accounts: tuple[AccountSnapshot, ...]
+
+
+class RuntimeSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    stopping: bool
+    running: int
+    queue: QueueSnapshot
+    ledger: LedgerSnapshot
+    counters: Counters
+    models: tuple[ModelSnapshot, ...]

@@ -1,0 +1,191 @@
+"""What a client of the runtime holds: one request's events, as they come."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Protocol
+
+from agent.errors import EdgeAgentError, RequestError
+from agent.runtime.wire import Delta, Embed, Embedded, Event, Finished, Generate
+
+EVENT_OVERHEAD_BYTES = 100
+"""A message object and its place in the list, roughly; keeps a flood of empty deltas from being free."""
+
+
+class Holder(Protocol):
+    """Where a stream's request is now: waiting in the queue, or running in a worker."""
+
+    def drop(self, stream: Stream) -> None:
+        """Nobody wants the request any more."""
+
+
+class Stream:
+    """Async iterator over lists of events: everything that arrived since the last look, at least one.
+
+    Ends after the last choice's `Finished`, the `Embedded`, or `cancel`. A request that fails raises its
+    `EdgeAgentError` from the iteration instead. `submitted_at` and `dispatched_at` are of the runtime's clock.
+    """
+
+    __slots__ = (
+        "id",
+        "model",
+        "client",
+        "request",
+        "cost",
+        "submitted_at",
+        "dispatched_at",
+        "_holder",
+        "_pending",
+        "_pending_bytes",
+        "_limit_events",
+        "_limit_bytes",
+        "_waiter",
+        "_ended",
+        "_error",
+    )
+
+    def __init__(
+        self,
+        request: Generate | Embed,
+        *,
+        model: str,
+        client: str,
+        submitted_at: float,
+        holder: Holder,
+        limit_events: int,
+        limit_bytes: int,
+    ) -> None:
+        self.id = request.id
+        self.model = model
+        self.client = client
+        self.request = request
+        self.cost = max(1, request.n) if isinstance(request, Generate) else 1
+        self.submitted_at = submitted_at
+        self.dispatched_at: float | None = None
+        self._holder = holder
+        self._pending: list[Event] = []
+        self._pending_bytes = 0
+        self._limit_events = limit_events
+        self._limit_bytes = limit_bytes
+        self._waiter: asyncio.Future[None] | None = None
+        self._ended = False
+        self._error: EdgeAgentError | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether a worker has the request."""
+        return self.dispatched_at is not None
+
+    @property
+    def queued_s(self) -> float:
+        """How long the request waited for a worker; 0 until it has one."""
+        return 0.0 if self.dispatched_at is None else self.dispatched_at - self.submitted_at
+
+    @property
+    def ended(self) -> bool:
+        """No further event will arrive; those that have can still be read."""
+        return self._ended
+
+    def __aiter__(self) -> Stream:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        """Raises the request's `EdgeAgentError`, after the events that came before it."""
+        while not self._pending:
+            if self._ended:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            if self._waiter is not None:
+                raise RuntimeError("two tasks read from one stream")
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        events, self._pending = self._pending, []
+        self._pending_bytes = 0
+        return events
+
+    async def __aenter__(self) -> Stream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.cancel()
+
+    async def aclose(self) -> None:
+        """`cancel`, for `contextlib.aclosing`."""
+        self.cancel()
+
+    def cancel(self) -> None:
+        """The request is not wanted any more: it leaves the queue or its slot, and the iteration ends. Idempotent."""
+        if not self._ended:
+            self._pending.clear()
+            self._end(None)
+            self._holder.drop(self)
+
+    # For whoever holds the request:
+
+    def begin(self, holder: Holder, now: float) -> None:
+        """A worker has it."""
+        self._holder = holder
+        self.dispatched_at = now
+
+    def push(self, event: Event) -> None:
+        """Append an event; the reader is woken once for all that arrive in one tick.
+
+        A reader that fell too far behind gets an error, and its request is dropped. One event alone is never too much.
+        """
+        if self._ended:
+            return
+        pending = self._pending
+        pending.append(event)
+        self._pending_bytes += EVENT_OVERHEAD_BYTES + _payload_bytes(event)
+        if len(pending) > 1 and (len(pending) > self._limit_events or self._pending_bytes > self._limit_bytes):
+            held_bytes = self._pending_bytes
+            pending.clear()
+            self._end(
+                RequestError(
+                    f"The client does not read its stream: {held_bytes} bytes were waiting, so it was cancelled.",
+                    hint="Read the events as they come, or ask for less output.",
+                )
+            )
+            self._holder.drop(self)
+            return
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def finish(self) -> None:
+        """All of its events were pushed."""
+        self._end(None)
+
+    def fail(self, error: EdgeAgentError) -> None:
+        """The request ends with `error`."""
+        self._end(error)
+
+    def _end(self, error: EdgeAgentError | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self._error = error
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+def _payload_bytes(event: Event) -> int:
+    kind = type(event)
+    if kind is Delta:
+        assert isinstance(event, Delta)
+        size = len(event.text)
+        if event.logprobs is not None:
+            size += EVENT_OVERHEAD_BYTES * sum(1 + len(token.top) for token in event.logprobs)
+        return size
+    if isinstance(event, Embedded):
+        return len(event.vectors)
+    if isinstance(event, Finished):
+        return 0
+    return 0

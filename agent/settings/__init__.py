@@ -1,0 +1,7 @@
+"""Settings as values: what exists, and of which type. `agent.config` fills them from flags, environment and file."""
+
+from agent.settings.daemon import ApiKey, Settings
+from agent.settings.declaration import Declaration, declarations
+from agent.settings.model import LoraSettings, ModelSettings, SamplingSettings
+
+__all__ = ["ApiKey", "Declaration", "LoraSettings", "ModelSettings", "SamplingSettings", "Settings", "declarations"]

@@ -1,0 +1,120 @@
+# ruff: noqa: RUF009 - `setting` makes a dataclass field
+"""The settings of the daemon and of the command line: each declared once, here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.settings.declaration import setting
+from agent.settings.model import ModelSettings
+
+
+@dataclass(frozen=True, repr=False)
+class ApiKey:
+    """A named secret that lets a client in. `sha256` is its digest in hex; `key` is known only where it was typed."""
+
+    name: str
+    sha256: str
+    key: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, key: str, name: str) -> ApiKey:
+        return cls(name, hashlib.sha256(key.encode()).hexdigest(), key)
+
+    def __repr__(self) -> str:
+        return f"ApiKey(name={self.name!r}, key=***)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything that can be set, in its final type. Made by `agent.config.load_settings`."""
+
+    profile: str | None = setting(
+        "The board profile to use; `edge-agent doctor` lists them.", default=None, default_doc="found by looking"
+    )
+    state_dir: Path = setting(
+        "Where models and the daemon's own files live.",
+        default_doc="`$STATE_DIRECTORY` under systemd, else `~/.local/state/edge-agent`",
+    )
+    host: str = setting("Address to listen on. Anything but loopback needs an API key.", default="127.0.0.1")
+    port: int = setting("Port to listen on; 0 lets the system choose.", default=8484, minimum=0, maximum=65535)
+    log_level: Literal["debug", "info", "warning", "error"] = setting("How much is logged.", default="info")
+    log_format: Literal["text", "json"] = setting("How a log line looks.", default="text")
+    allowed_hosts: tuple[str, ...] = setting(
+        "Names, besides its own address, that a request's Host header may carry.", default=(), flag="allowed-host"
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        "Web origins that browsers may call from (CORS), like https://home.example.", default=(), flag="allowed-origin"
+    )
+    max_body_mb: int = setting("Largest request body.", default=32, unit="MB", minimum=1, maximum=1024)
+    header_timeout_s: float = setting(
+        "How long a client may take to send a request's headers.", default=10.0, unit="seconds", minimum=1, maximum=600
+    )
+    body_timeout_s: float = setting(
+        "How long a client may take to send a request's body.", default=60.0, unit="seconds", minimum=1, maximum=3600
+    )
+    request_timeout_s: float = setting(
+        "How long a request may wait for its turn when it names no deadline.",
+        default=300.0,
+        unit="seconds",
+        minimum=1,
+        maximum=86_400,
+    )
+    queue_capacity: int = setting(
+        "Requests that may wait; the next one gets 429.", default=32, minimum=1, maximum=100_000
+    )
+    memory_budget_mb: int | None = setting(
+        "Memory that all models together may take.",
+        default=None,
+        unit="MB",
+        minimum=1,
+        maximum=16_777_216,
+        default_doc="from the board's profile and what is free",
+    )
+    keep_alive_s: float = setting(
+        "How long an idle model stays loaded: 0 unloads it at once, -1 never.",
+        default=300.0,
+        unit="seconds",
+        minimum=-1,
+        maximum=31_536_000,
+    )
+    heartbeat_s: float = setting(
+        "How often a worker must show that it lives.", default=1.0, unit="seconds", minimum=0.1, maximum=60
+    )
+    hang_timeout_s: float = setting(
+        "How long one decode step may take before the worker is killed.",
+        default=60.0,
+        unit="seconds",
+        minimum=1,
+        maximum=3600,
+    )
+    shutdown_grace_s: float = setting(
+        "How long running requests may go on after a stop was asked for.",
+        default=10.0,
+        unit="seconds",
+        minimum=0,
+        maximum=3600,
+    )
+
+    api_keys: tuple[ApiKey, ...] = ()
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    profile_overrides: Mapping[str, Any] = field(default_factory=dict)
+    config_file: Path | None = None
+
+    @property
+    def idle_limit_s(self) -> float | None:
+        """`keep_alive_s` with "never" as None."""
+        return forever(self.keep_alive_s)
+
+    def model(self, name: str) -> ModelSettings:
+        """The settings of any model, with or without a `[models.NAME]` table."""
+        return self.models.get(name) or ModelSettings(keep_alive_s=self.idle_limit_s)
+
+
+def forever(seconds: float) -> float | None:
+    """A keep-alive as the runtime takes it: negative is None, which never ends."""
+    return None if seconds < 0 else seconds

@@ -1,0 +1,251 @@
+"""The store: artifacts on disk, versions side by side, one of each model active.
+
+Killed anywhere, it opens again with the old or the new version active, never half of one. docs/artifacts.md tells what
+holds after each step. Reading takes no lock; changing takes one lock per store, held briefly: never while files are
+copied, hashed or deleted. Everything here is synchronous and may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agent.errors import ArtifactError, HashMismatchError, ModelNotFoundError, RequestError, StoreError
+from agent.errors import UnavailableError
+from agent.store import activation, recovery
+from agent.store.artifact_source import plan_artifact
+from agent.store.durable import Filesystem, hash_file
+from agent.store.gguf_source import plan_gguf
+from agent.store.layout import BrokenVersion, Layout, StoredModel, is_folder
+from agent.store.locks import exclusive, hold_folder
+from agent.store.manifest import ArtifactFile, Manifest, decode_manifest, encode_manifest
+from agent.store.names import MANIFEST_NAME, check_name, check_version, folded, is_safe_name, is_safe_version
+from agent.store.onnx_source import plan_onnx
+from agent.store.plan import Ignored, ImportPlan
+from agent.store.probe_report import ProbeReport
+from agent.store.staging import Progress, Tally, Transfer, bring, full_disk_named, hash_sources
+
+FREE_SPACE_MARGIN_BYTES: Final = 64 * 1024 * 1024
+LOCK_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """All that is in the store."""
+
+    models: tuple[StoredModel, ...]
+    broken: tuple[BrokenVersion, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """The version that an import ended with; `created` is False if it was there before."""
+
+    model: StoredModel
+    created: bool
+    ignored: tuple[Ignored, ...] = ()
+
+
+class Store:
+    """The store in the folder `root` (the `models` folder of the state folder), created if it is not there.
+
+    Opening sweeps up what a killed process left, unless the store is being changed or cannot be written to.
+    `filesystem` is the seam for tests; `margin_bytes` stay free on the disk after an import.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        filesystem: Filesystem | None = None,
+        margin_bytes: int = FREE_SPACE_MARGIN_BYTES,
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> None:
+        self.layout = Layout(root=root)
+        self._filesystem = filesystem or Filesystem()
+        self._margin_bytes = margin_bytes
+        self._lock_timeout_s = lock_timeout_s
+        self._open()
+
+    def scan(self) -> Listing:
+        """Every version, whole or broken. Sizes are compared, hashes are not (`verify`). Raises `StoreError`."""
+        models: list[StoredModel] = []
+        broken: list[BrokenVersion] = []
+        with _translated("listing the models"):
+            for name in self.layout.names():
+                for version in self.layout.versions(name):
+                    found = self.layout.look(name, version)
+                    if isinstance(found, StoredModel):
+                        models.append(found)
+                    elif found is not None:
+                        broken.append(found)
+        return Listing(models=tuple(models), broken=tuple(broken))
+
+    def models(self) -> list[StoredModel]:
+        """Every version that is whole, sorted by name and version. Raises `StoreError`."""
+        return list(self.scan().models)
+
+    def active(self, name: str) -> StoredModel:
+        """The active version of a model. Raises `ModelNotFoundError`, `StoreError` when it is broken."""
+        self._known(name)
+        version = self.layout.active_version(name)
+        model = self.layout.whole(name, version) if version is not None else None
+        if model is None:
+            raise ModelNotFoundError(
+                f"No version of {name} is active; there are {', '.join(self.layout.versions(name))}.",
+                hint=f"Choose one: edge-agent models activate {name} VERSION.",
+                param="model",
+            )
+        return model
+
+    def get(self, name: str, version: str) -> StoredModel:
+        """One version of a model. Raises `ModelNotFoundError`, `StoreError` when it is broken."""
+        self._known(name)
+        model = self.layout.whole(name, version) if is_safe_version(version) else None
+        if model is None:
+            raise ModelNotFoundError(
+                f"{name} has no version {ascii(version)[1:129]}; there are {', '.join(self.layout.versions(name))}.",
+                param="version",
+            )
+        return model
+
+    def previous_version(self, name: str) -> str | None:
+        """The version that `rollback` would activate, if there is one."""
+        if not is_safe_name(name):
+            return None
+        active = self.layout.active_version(name)
+        history = self.layout.history(name, active) if active is not None else []
+        return history[-1] if history else None
+
+    def import_gguf(
+        self,
+        path: Path,
+        name: str | None,
+        version: str | None,
+        probe: ProbeReport,
+        *,
+        transfer: Transfer = "copy",
+        activate: bool | None = None,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Brings in a GGUF file, or all parts of a split one (`path` is any of them).
+
+        `name` defaults to the file's name. Without `version`, a stored version with the same hashes is returned;
+        else it is the next whole number, from "1". `activate` None means: if the model has no active version.
+        `transfer` "copy" shares blocks where the file system can, "link" makes hard links, "move" removes the source
+        after all is safe. Raises `ArtifactError`, `DiskFullError`, `UnavailableError` (store locked), `StoreError`.
+        """
+        with _translated(f"importing {path.name}"):
+            plan = plan_gguf(_resolved(path), name, version, probe)
+            return self._import(plan, version, transfer, activate, progress)
+
+    def import_folder(
+        self,
+        path: Path,
+        *,
+        name: str | None = None,
+        version: str | None = None,
+        transfer: Transfer = "copy",
+        activate: bool | None = None,
+        progress: Progress | None = None,
+    ) -> Imported:
+        """Brings in an artifact folder (with manifest.json), or an ONNX folder in the layout people download.
+
+        `Imported.ignored` lists the files left outside. Raises as `import_gguf` does, and `HashMismatchError` for a
+        file that is not what the manifest says.
+        """
+        with _translated(f"importing {path.name}"):
+            folder = _resolved(path)
+            if not folder.is_dir():
+                raise ArtifactError(f"{path} is not a folder.", hint="A .gguf file is imported by itself.")
+            if os.path.lexists(folder / MANIFEST_NAME):
+                plan = plan_artifact(folder, name=name, version=version)
+                version = plan.draft.version
+            else:
+                plan = plan_onnx(folder, name=name, version=version)
+            return self._import(plan, version, transfer, activate, progress)
+
+    def activate(self, name: str, version: str) -> StoredModel:
+        """Makes a version the active one; the one before is what `rollback` goes back to.
+
+        Raises `ModelNotFoundError`, `StoreError` when it is broken, `UnavailableError`, `DiskFullError`.
+        """
+        with _translated(f"activating {name}"), self._locked():
+            activation.switch(self._filesystem, self.layout, self.get(name, version))
+        return self.get(name, version)
+
+    def rollback(self, name: str) -> StoredModel:
+        """Makes the version that was active before the active one active again; repeated, it goes further back.
+
+        Raises `RequestError` when there is none, and as `activate` does.
+        """
+        with _translated(f"rolling back {name}"), self._locked():
+            self._known(name)
+            active, earlier = self.layout.active_version(name), self.previous_version(name)
+            if active is None or earlier is None:
+                raise RequestError(
+                    f"{name} has no earlier version to go back to.",
+                    hint=f"There are {', '.join(self.layout.versions(name))}; edge-agent models activate chooses one.",
+                )
+            activation.switch_back(self._filesystem, self.layout, active, self.get(name, earlier))
+        return self.get(name, earlier)
+
+    def remove(self, name: str, version: str | None = None, *, force: bool = False) -> None:
+        """Removes a version, or the model with all its versions; never half of one.
+
+        The active version is refused (`RequestError`) unless it is the only one or `force`; then none is active.
+        A broken version can be removed. Raises `ModelNotFoundError`, `UnavailableError`, `StoreError`.
+        """
+        with _translated(f"removing {name}"):
+            discarded = self.layout.discarded(name)
+            with self._locked():
+                self._known(name)
+                versions = self.layout.versions(name)
+                if version is None or versions == [version]:
+                    self._filesystem.rename(self.layout.model(name), discarded)
+                else:
+                    self._remove_version(name, version, versions, discarded, force)
+            self._filesystem.remove_tree(discarded)
+
+    def verify(self, name: str, version: str, *, progress: Progress | None = None) -> StoredModel:
+        """Reads all files of a version and compares their hashes.
+
+        Raises `HashMismatchError` naming the file (`param`), `ModelNotFoundError`, `StoreError` when it is broken.
+        """
+        with _translated(f"verifying {name}"):
+            model = self.get(name, version)
+            tally = Tally(progress, model.total_bytes)
+            for file in model.manifest.files:
+                found = hash_file(model.path / file.path, limit_bytes=file.bytes, on_bytes=tally.add)
+                if found != (file.bytes, file.sha256):
+                    raise HashMismatchError(
+                        f"{file.path} of {name} {version} has the SHA-256 {found[1]}; the manifest says {file.sha256}.",
+                        hint=f"Remove it (edge-agent models rm {name} --version {version} --force) and import it again.",
+                        param=file.path,
+                    )
+        return model
+
+    def _open(self) -> None:
+        layout = self.layout
+        try:
+            layout.root.mkdir(mode=0o755, parents=True, exist_ok=True)
+            with exclusive(layout.lock, timeout_s=0):
+                self._filesystem.make_folder(layout.staging)
+                self._filesystem.make_folder(layout.trash)
+                recovery.sweep(self._filesystem, layout)
+        except UnavailableError:
+            return  # whoever changes the store has opened it, and swept
+        except OSError as error:
+            readable = layout.root.is_dir() and os.access(layout.root, os.R_OK | os.X_OK)
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT) or not readable:
+                raise StoreError(f"The model store at {layout.root} cannot be opened: {error.strerror}.") from error
+
+    def _locked(self) -> contextmanager[None]:  # type: ignore[valid-type]
+        return exclusive(self.layout.lock, timeout_s=self._lock_timeout_s)
