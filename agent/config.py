@@ -6,7 +6,6 @@ stands in and what was expected there.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import tomllib
@@ -29,6 +28,8 @@ from agent.settings.declaration import unknown_key
 SYSTEM_FILE = Path("/etc/edge-agent/agent.toml")
 CONFIG_VARIABLE = "EDGE_AGENT_CONFIG"
 API_KEY_VARIABLE = "EDGE_AGENT_API_KEY"
+CACHE_VARIABLE = "EDGE_AGENT_CACHE_DIR"
+"""Read by `agent.hardware.wheel` and the Makefile, before anything is installed."""
 
 _TABLES = ("api_keys", "models", "profile")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -104,27 +105,8 @@ def default_state_dir(environment: Mapping[str, str]) -> Path:
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables named `EDGE_AGENT_...` that set nothing: misspelt, most likely."""
     known = {declaration.environment for declaration in declarations(Settings).values()}
-    known |= {CONFIG_VARIABLE, API_KEY_VARIABLE}
+    known |= {CONFIG_VARIABLE, API_KEY_VARIABLE, CACHE_VARIABLE}
     return sorted(name for name in environment if name.startswith("EDGE_AGENT_") and name not in known)
-
-
-def check_exposure(settings: Settings) -> None:
-    """Raises `ConfigError` if the daemon would listen beyond this machine with no key to protect it."""
-    if settings.api_keys or is_loopback(settings.host):
-        return
-    raise ConfigError(
-        f"host = {settings.host!r} lets other machines in, and no API key protects it.",
-        hint="Set --api-key (or [[api_keys]] in agent.toml), or keep --host 127.0.0.1.",
-        param="host",
-    )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a socket bound to `host`."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -88,7 +88,7 @@ class RawLoop:
         self._sequence_ids = np.arange(sequences, dtype=np.int32)
         self._sequence_pointer = np.zeros(size, np.uint64)
         self._logits = np.zeros(size, np.int8)
-        kinds = {field[0]: field[1] for field in llama_cpp.llama_batch._fields_}
+        kinds: dict[str, Any] = {field[0]: field[1] for field in llama_cpp.llama_batch._fields_}
         self._batch = llama_cpp.llama_batch()
         for name, array in (
             ("token", self._token), ("pos", self._position), ("n_seq_id", self._sequence_count),

@@ -9,11 +9,11 @@ import time
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from agent.api.connection import Connection
-from agent.api.drain import Drain
 from agent.api.openai_errors import error_response, from_http_exception
-from agent.api.settings import ApiSettings
+from agent.api.parts import DRAIN, SETTINGS
 from agent.errors import EdgeAgentError, ShuttingDownError
 
 CLIENT_GONE = 499
@@ -72,8 +72,6 @@ class ClientGoneError(Exception):
 
 
 RECORD = web.RequestKey("record", Record)
-DRAIN = web.AppKey("drain", Drain)
-SETTINGS = web.AppKey("settings", ApiSettings)
 
 
 def record_of(request: web.Request) -> Record:
@@ -81,7 +79,7 @@ def record_of(request: web.Request) -> Record:
 
 
 @web.middleware
-async def access(request: web.Request, handler: web.Handler) -> web.StreamResponse:
+async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The outermost layer: identity, errors as envelopes, the log line, and word to the connection's guard."""
     record = request[RECORD] = Record()
     connection = request.transport.get_protocol() if request.transport is not None else None
@@ -106,7 +104,7 @@ async def access(request: web.Request, handler: web.Handler) -> web.StreamRespon
         _log(request, record, status)
 
 
-async def _answer(request: web.Request, handler: web.Handler) -> web.StreamResponse:
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if request.app[DRAIN].refusing and request.path not in _ALWAYS_ANSWERED:
             response = error_response(ShuttingDownError("The daemon is shutting down.", hint="Send it again later."))
@@ -151,7 +149,9 @@ def _log(request: web.Request, record: Record, status: int) -> None:
     if not access_logger.isEnabledFor(level):
         return
     fields = record.fields(request.method, request.rel_url.raw_path[:_PATH_LIMIT], status)
-    line = " ".join(str(value) if name in ("method", "path", "status") else f"{name}={value}" for name, value in fields.items())
+    line = " ".join(
+        str(value) if name in ("method", "path", "status") else f"{name}={value}" for name, value in fields.items()
+    )
     access_logger.log(level, "%s", line, extra={"fields": fields})
 
 

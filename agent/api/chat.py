@@ -9,11 +9,12 @@ from collections.abc import Iterable
 import msgspec
 from aiohttp import web
 
-from agent.api.access import SETTINGS, record_of
+from agent.api.access import record_of
 from agent.api.answer import Choice, gather, send_stream
 from agent.api.decode import decode
 from agent.api.generation import Usage, submit
 from agent.api.models import find_model
+from agent.api.parts import SETTINGS
 from agent.api.requests import ChatRequest
 from agent.api.sse import event
 from agent.runtime.wire import Delta, TokenLogprob

@@ -15,6 +15,7 @@ from agent.api.settings import ApiSettings
 from agent.errors import EdgeAgentError, RequestError, UnavailableError
 
 _HEAD_END = b"\r\n\r\n"
+_LINGERING_S = 1.0
 
 
 class _SlowHeadError(RequestError):
@@ -140,11 +141,19 @@ class Connection(asyncio.Protocol):
         self._refused = True
         self._count.refused += 1
         self._stop_timer()
-        if self._transport is None or self._transport.is_closing():
+        transport = self._transport
+        if transport is None or transport.is_closing():
             return
-        if self._head_bytes or not self._passing:
-            self._transport.write(raw_response(error))
-        self._transport.close()
+        if not self._passing:
+            transport.write(raw_response(error))
+            transport.close()
+        elif self._head_bytes:
+            # Closing with unread bytes resets the connection, and the answer would be lost: read on a little.
+            transport.write(raw_response(error))
+            transport.write_eof()
+            self._timer = self._loop.call_later(_LINGERING_S, transport.abort)
+        else:
+            transport.close()
 
 
 def raw_response(error: EdgeAgentError) -> bytes:

@@ -10,8 +10,8 @@ from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_
 import msgspec
 from aiohttp import web
 
-from agent.api.access import SETTINGS
 from agent.api.openai_errors import SlowClientError, too_large
+from agent.api.parts import SETTINGS
 from agent.errors import RequestError
 
 DEPTH_LIMIT = 64
@@ -33,8 +33,8 @@ _WORDS = {
 class Body(msgspec.Struct, kw_only=True):
     """Base of all request bodies.
 
-    `IGNORED` fields are OpenAI's, accepted without effect. `UNSUPPORTED` ones are known and refused with a reason unless
-    null. `MEANT` maps what other servers call a field to what we do.
+    `IGNORED` fields are OpenAI's, accepted without effect. `UNSUPPORTED` ones are known and refused with a reason
+    unless null. `MEANT` maps what other servers call a field to what we do.
     """
 
     IGNORED: ClassVar[frozenset[str]] = frozenset()

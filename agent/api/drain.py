@@ -23,7 +23,9 @@ class Drain:
         self.active += 1
         self._idle.clear()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.active -= 1
         if not self.active:
             self._idle.set()

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from agent.api.access import Record, record_of
-from agent.api.metrics import METRICS, Metrics, ModelMetrics
+from agent.api.metrics import ModelMetrics
+from agent.api.parts import METRICS, RUNTIME
 from agent.errors import EdgeAgentError, UnavailableError
 from agent.runtime.queue import Priority
+from agent.runtime.stream import Stream
 from agent.runtime.wire import Delta, Embed, Embedded, Event, Finished, Generate
 
 _MERGE_BATCHES = 64
 """Batches that may wait for a slow client here; beyond it they wait, and are bounded, in the runtime."""
-
-if TYPE_CHECKING:
-    from agent.runtime.service import Runtime, Stream
 
 
 @dataclass(slots=True)
@@ -92,7 +90,9 @@ class Generation:
     def __enter__(self) -> Generation:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for stream in self._streams:
             stream.cancel()
         record, usage = self._record, self.usage
@@ -105,7 +105,7 @@ class Generation:
             record.error = error.code
         self._metrics.finished(record, error)
 
-    async def events(self) -> AsyncIterator[tuple[int, list[Event]]]:
+    async def events(self) -> AsyncGenerator[tuple[int, list[Event]], None]:
         """Batches of events, each with the number of the prompt that it belongs to.
 
         Raises the request's error; one prompt's error is the whole request's.
@@ -140,7 +140,7 @@ def submit(
     deadline_s: float,
 ) -> Generation:
     """Hands `requests` to the runtime, all or none. Raises what `Runtime.submit` raises."""
-    runtime: Runtime = request.app[RUNTIME]
+    runtime = request.app[RUNTIME]
     record = record_of(request)
     metrics = request.app[METRICS].of(model)
     metrics.started()
@@ -148,10 +148,8 @@ def submit(
     streams: list[Stream] = []
     try:
         for one in requests:
-            streams.append(
-                runtime.submit(model, one, client=record.client, priority=priority, deadline_s=deadline_s)
-            )
-    except EdgeAgentError as error:
+            streams.append(runtime.submit(model, one, client=record.client, priority=priority, deadline_s=deadline_s))
+    except Exception as error:
         for stream in streams:
             stream.cancel()
         metrics.finished(record, error)
@@ -159,12 +157,12 @@ def submit(
     return Generation(streams, record, metrics)
 
 
-async def _single(stream: Stream) -> AsyncIterator[tuple[int, list[Event]]]:
+async def _single(stream: Stream) -> AsyncGenerator[tuple[int, list[Event]], None]:
     async for events in stream:
         yield 0, events
 
 
-async def _merged(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, list[Event]]]:
+async def _merged(streams: Sequence[Stream]) -> AsyncGenerator[tuple[int, list[Event]], None]:
     """Events of all streams as they come. Ends after all of them, or with the first error."""
     arrived: asyncio.Queue[tuple[int, list[Event]] | Exception | None] = asyncio.Queue(_MERGE_BATCHES)
 

@@ -31,7 +31,7 @@ class ChatTemplateInput:
     ) -> ChatTemplateInput:
         """Raises `RequestError`, naming the message and the part at fault."""
         if tool_choice not in (None, "none", "auto"):
-            raise wrong("tool_choice", tool_choice, 'none or auto', "A call of a tool cannot be forced.")
+            raise wrong("tool_choice", tool_choice, "none or auto", "A call of a tool cannot be forced.")
         extra = {} if reasoning_effort is None else {"reasoning_effort": reasoning_effort}
         return cls(
             messages=tuple(_message(message, f"messages[{index}]") for index, message in enumerate(messages)),

@@ -6,9 +6,11 @@ import ipaddress
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from agent.api.access import record_of
 from agent.api.keys import ApiKeys
+from agent.api.parts import DOORKEEPER
 from agent.api.settings import ApiSettings
 from agent.errors import ConfigError, ForbiddenError, UnauthorizedError
 
@@ -105,7 +107,7 @@ class Doorkeeper:
 
 
 @web.middleware
-async def security(request: web.Request, handler: web.Handler) -> web.StreamResponse:
+async def security(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuses what `Doorkeeper` refuses, answers CORS preflights, and notes who the client is."""
     door = request.app[DOORKEEPER]
     host = request.headers.get("Host", "")
@@ -148,6 +150,3 @@ def _anonymous(request: web.Request) -> str:
     address = request.remote or "unknown"
     name = request.headers.get(_CLIENT_HEADER, "")[:_CLIENT_NAME_LIMIT]
     return f"{address}/{name}" if name.isprintable() and name else address
-
-
-DOORKEEPER = web.AppKey("doorkeeper", Doorkeeper)

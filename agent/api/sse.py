@@ -1,4 +1,4 @@
-"""Server-sent events: headers with the first event, one write per batch of events, a bound on how long a write may take."""
+"""Server-sent events: headers with the first event, one write per batch of events, a bound on the time to write."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import asyncio
 
 from aiohttp import web
 
-from agent.api.access import SETTINGS, ClientGoneError
+from agent.api.access import ClientGoneError
 from agent.api.openai_errors import envelope
+from agent.api.parts import SETTINGS
 from agent.errors import EdgeAgentError
 
 DONE = b"data: [DONE]\n\n"

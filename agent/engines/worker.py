@@ -126,7 +126,9 @@ class Worker:
         self._engine.warm_up()
         facts, vocabulary = self._model.facts, self._model.vocabulary
         template = options.chat_template or facts.metadata.get("tokenizer.chat_template")
-        self._prompts = PromptMaker(vocabulary, context_tokens=options.context_tokens, template_source=template or None)
+        self._prompts = PromptMaker(
+            vocabulary, context_tokens=self._model.context_tokens, template_source=template or None
+        )
         release_free_memory()
         measured = self._model.memory(
             overhead_bytes=prediction.overhead_bytes,
@@ -138,7 +140,7 @@ class Worker:
             [
                 Loaded(
                     memory=measured,
-                    context_tokens=options.context_tokens,
+                    context_tokens=self._model.context_tokens,
                     train_context_tokens=facts.train_context_tokens,
                     slots=options.slots,
                     vocab_tokens=vocabulary.size,

@@ -19,7 +19,9 @@ from agent.hardware import cgroup, cpu, darwin, gpu, memory, sysfile
 from agent.hardware.command import Runner, no_command, run_command
 from agent.hardware.gpu import Gpu
 
-PLACEHOLDERS = frozenset({"", "To Be Filled By O.E.M.", "Default string", "System Product Name", "None", "Not Specified"})
+PLACEHOLDERS = frozenset(
+    {"", "To Be Filled By O.E.M.", "Default string", "System Product Name", "None", "Not Specified"}
+)
 """What board makers leave in the DMI tables instead of a name."""
 
 

@@ -115,4 +115,8 @@ def _mounts(root: Path, controller: str) -> list[Path]:
     base = root / "sys/fs/cgroup"
     if not controller:
         return [base, base / "unified"]
-    return [base / controller, *sysfile.list_names(base, f"{controller},*"), *sysfile.list_names(base, f"*,{controller}")]
+    return [
+        base / controller,
+        *sysfile.list_names(base, f"{controller},*"),
+        *sysfile.list_names(base, f"*,{controller}"),
+    ]

@@ -1,8 +1,8 @@
 """CMAKE_ARGS for llama-cpp-python on a board.
 
 x86-64 never builds natively: on a CPU with AMX such a build crashes on the first real prompt (llama.cpp PR 26954: tile
-permission is per thread), so the instruction sets are named one by one and AMX is left out. Names and defaults are those
-of ggml's `CMakeLists.txt`: with GGML_NATIVE off, everything up to AVX2 is on, everything after it off.
+permission is per thread), so the instruction sets are named one by one and AMX is left out. Names and defaults are
+those of ggml's `CMakeLists.txt`: with GGML_NATIVE off, everything up to AVX2 is on, everything after it off.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def load_profiles(folder: Path | None = None) -> list[Profile]:
 
 
 def load_profile(path: Path) -> Profile:
-    """One profile; its name is the file's. Raises `ConfigError` naming the file, the key, the value, the expectation."""
+    """One profile; its name is the file's. Raises `ConfigError` naming the file, key, value and what was expected."""
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -151,7 +151,10 @@ def _score(rules: MatchRules, board: Board) -> tuple[int, str] | None:
         return None
     if rules.gpu != "any" and board.gpu is not None:
         return score, f"it has a GPU for {rules.gpu.upper() if rules.gpu == 'cuda' else 'Metal'}: {board.gpu.name}."
-    return score, f"no profile is closer to {board.model} than the one for any {board.architecture} machine."
+    return (
+        score,
+        f"there is none for {board.model} in particular, and this one is for any {board.architecture} machine.",
+    )
 
 
 def _threads(wanted: int, board: Board) -> int:
@@ -163,7 +166,9 @@ def _override(profile: Profile, overrides: Overrides, source: str) -> Profile:
         section_name, _, name = key.partition(".")
         section = getattr(profile, section_name, None) if section_name not in ("name", "match") else None
         if section is None or not dataclasses.is_dataclass(section) or isinstance(section, type):
-            raise schema.unknown_key(section_name, [n for n in schema.fields(Profile) if n not in ("name", "match")], source)
+            raise schema.unknown_key(
+                section_name, [n for n in schema.fields(Profile) if n not in ("name", "match")], source
+            )
         kind = type(section)
         if name not in schema.fields(kind) or name == "by_memory":
             raise schema.unknown_key(key, [n for n in schema.fields(kind) if n != "by_memory"], source)
@@ -199,7 +204,12 @@ def _check_order(profile: Profile, source: str) -> None:
     llama, thermal = profile.llama, profile.thermal
     for low_name, low, high_name, high in (
         ("llama.micro_batch_tokens", llama.micro_batch_tokens, "llama.batch_tokens", llama.batch_tokens),
-        ("thermal.soft_limit_celsius", thermal.soft_limit_celsius, "thermal.hard_limit_celsius", thermal.hard_limit_celsius),
+        (
+            "thermal.soft_limit_celsius",
+            thermal.soft_limit_celsius,
+            "thermal.hard_limit_celsius",
+            thermal.hard_limit_celsius,
+        ),
     ):
         if low > high:
             raise ConfigError(f"{source}: {low_name} is {low}; expected at most {high_name}, {high}.", param=low_name)

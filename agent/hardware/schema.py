@@ -12,7 +12,6 @@ import difflib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar
 
 from agent.errors import ConfigError
@@ -36,7 +35,7 @@ def read(kind: type[T], table: Mapping[str, object], *, source: str, prefix: str
 
     Raises `ConfigError` naming the key, the value and what was expected.
     """
-    known = fields(kind)
+    known, types = fields(kind), hints(kind)
     for key in table:
         field = known.get(key)
         if field is None or field.metadata.get("derived"):
@@ -44,9 +43,9 @@ def read(kind: type[T], table: Mapping[str, object], *, source: str, prefix: str
     values: dict[str, Any] = {}
     for name, field in known.items():
         if name in table:
-            values[name] = check(hints(kind)[name], table[name], source=source, key=prefix + name)
+            values[name] = check(types[name], table[name], source=source, key=prefix + name)
         elif field.default is dataclasses.MISSING:
-            wanted = expected(hints(kind)[name])
+            wanted = expected(types[name])
             raise ConfigError(f"{source}: {prefix}{name} is missing; expected {wanted}.", param=prefix + name)
     return kind(**values)
 
@@ -98,7 +97,6 @@ def fields(kind: type) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(kind)}
 
 
-@lru_cache(maxsize=64)
 def hints(kind: type) -> dict[str, Any]:
     """The annotations of a dataclass, resolved."""
     return typing.get_type_hints(kind, include_extras=True)

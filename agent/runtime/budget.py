@@ -54,10 +54,11 @@ class Tenant(Protocol):
 
 
 class MemoryBudget:
-    """One ledger for all models. `memory` reads how many bytes models may still take now, reserve already deducted."""
+    """One ledger for all models. `memory` takes the bytes that our workers hold, which the system's reading does not
+    count as available, and returns how many all models together may take now."""
 
     def __init__(
-        self, *, limits: Limits, memory: Callable[[], int], clock: Callable[[], float], counters: Counters
+        self, *, limits: Limits, memory: Callable[[int], int], clock: Callable[[], float], counters: Counters
     ) -> None:
         self._ledger = Ledger()
         self._limits = limits
@@ -159,11 +160,11 @@ class MemoryBudget:
         return sum(account.charged_bytes for account in self._ledger if account.key == tenant.key)
 
     def snapshot(self) -> LedgerSnapshot:
-        available_bytes = self._memory()
         held_bytes = self._held_bytes()
+        budget_bytes = self._budget_bytes(held_bytes)
         return LedgerSnapshot(
-            budget_bytes=self._capped(available_bytes + held_bytes),
-            available_bytes=available_bytes,
+            budget_bytes=budget_bytes,
+            available_bytes=max(0, budget_bytes - held_bytes),
             held_bytes=held_bytes,
             charged_bytes=self._ledger.charged_bytes,
             accounts=tuple(
@@ -179,14 +180,14 @@ class MemoryBudget:
         )
 
     def _plan(self, tenant: Tenant, memory: Memory) -> Plan:
-        budget_bytes = self._capped(self._memory() + self._held_bytes())
+        budget_bytes = self._budget_bytes(self._held_bytes())
         return self._ledger.plan(tenant.key, tenant.name, memory, budget_bytes=budget_bytes)
 
     def _held_bytes(self) -> int:
         return sum(tenant.held_bytes() for tenant in self._tenants.values())
 
-    def _capped(self, budget_bytes: int) -> int:
-        cap_bytes = self._limits.memory_cap_bytes
+    def _budget_bytes(self, held_bytes: int) -> int:
+        budget_bytes, cap_bytes = self._memory(held_bytes), self._limits.memory_cap_bytes
         return budget_bytes if cap_bytes is None else min(budget_bytes, cap_bytes)
 
     def _reserve(self, tenant: Tenant, memory: Memory) -> None:

@@ -200,7 +200,7 @@ def arithmetic(name: str, memory: Memory, budget_bytes: int, others: Sequence[Ac
     )
     if not others:
         return text + ", and no other model holds any of it."
-    holders = ", ".join(f"{account.name} {format_bytes(account.charged_bytes)} ({_tenure(account)})" for account in others)
+    holders = ", ".join(f"{each.name} {format_bytes(each.charged_bytes)} ({_tenure(each)})" for each in others)
     return f"{text}, of which {format_bytes(held)} is held by {holders}."
 
 

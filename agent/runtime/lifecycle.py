@@ -1,11 +1,11 @@
 """One model's life as a table: (state, move) -> state. Values in, values out; an illegal move raises, changing nothing.
 
-    unloaded --want--> loading --loaded--> ready --unload--> unloading --exited--> unloaded
-                          |                  |
-                          |                  +--crashed--> backoff --retry--> loading
-                          +--crashed--> backoff            backoff --unload--> unloaded
-                          +--no_room--> unloaded
-                          +--refused--> failed --revive--> unloaded     (also after too many crashes)
+unloaded --want--> loading --loaded--> ready --unload--> unloading --exited--> unloaded
+                      |                  |
+                      |                  +--crashed--> backoff --retry--> loading
+                      +--crashed--> backoff            backoff --unload--> unloaded
+                      +--no_room--> unloaded
+                      +--refused--> failed --revive--> unloaded     (also after too many crashes)
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ TABLE: dict[tuple[State, Move], State] = {
     (State.UNLOADING, Move.EXITED): State.UNLOADED,
     (State.UNLOADING, Move.CRASHED): State.UNLOADED,
     (State.UNLOADING, Move.GAVE_UP): State.FAILED,
+    (State.UNLOADING, Move.REFUSED): State.FAILED,  # its answer crossed the order to unload
+    (State.UNLOADING, Move.NO_ROOM): State.UNLOADED,
     (State.BACKOFF, Move.RETRY): State.LOADING,
     (State.BACKOFF, Move.UNLOAD): State.UNLOADED,
     (State.FAILED, Move.REVIVE): State.UNLOADED,

@@ -8,10 +8,10 @@ from agent.runtime.wire import Loaded, Memory, Pong
 
 
 class Counters(msgspec.Struct, kw_only=True):
-    """Counted since the start. Every request submitted ends in one of completed, failed, cancelled and expired,
-    or was one of those rejected; times are sums in seconds."""
+    """Counted since the start. Every request that was accepted ends as completed, failed, cancelled or expired;
+    rejected ones (`QueueFullError`) were never accepted. Times are sums over requests, in seconds."""
 
-    submitted: int = 0
+    accepted: int = 0
     rejected: int = 0
     completed: int = 0
     failed: int = 0
@@ -79,7 +79,8 @@ class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LedgerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """`budget_bytes` is what all models may take together: what the system can still give, and what they hold."""
+    """`budget_bytes` is what all models may take together, `held_bytes` what their processes take of it now (mapped
+    files apart), `available_bytes` the difference; `charged_bytes` is what they have been promised."""
 
     budget_bytes: int
     available_bytes: int

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from agent.errors import EdgeAgentError, RequestError
-from agent.runtime.wire import Delta, Embed, Embedded, Event, Finished, Generate
+from agent.runtime.wire import Delta, Embed, Embedded, Event, Generate
 
 EVENT_OVERHEAD_BYTES = 100
 """A message object and its place in the list, roughly; keeps a flood of empty deltas from being free."""
@@ -28,21 +28,21 @@ class Stream:
     """
 
     __slots__ = (
-        "id",
-        "model",
-        "client",
-        "request",
-        "cost",
-        "submitted_at",
-        "dispatched_at",
-        "_holder",
-        "_pending",
-        "_pending_bytes",
-        "_limit_events",
-        "_limit_bytes",
-        "_waiter",
         "_ended",
         "_error",
+        "_holder",
+        "_limit_bytes",
+        "_limit_events",
+        "_pending",
+        "_pending_bytes",
+        "_waiter",
+        "client",
+        "cost",
+        "dispatched_at",
+        "id",
+        "model",
+        "request",
+        "submitted_at",
     )
 
     def __init__(
@@ -86,6 +86,11 @@ class Stream:
     def ended(self) -> bool:
         """No further event will arrive; those that have can still be read."""
         return self._ended
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended, or will, with an error."""
+        return self._error is not None
 
     def __aiter__(self) -> Stream:
         return self
@@ -177,15 +182,8 @@ class Stream:
 
 
 def _payload_bytes(event: Event) -> int:
-    kind = type(event)
-    if kind is Delta:
-        assert isinstance(event, Delta)
-        size = len(event.text)
-        if event.logprobs is not None:
-            size += EVENT_OVERHEAD_BYTES * sum(1 + len(token.top) for token in event.logprobs)
-        return size
-    if isinstance(event, Embedded):
-        return len(event.vectors)
-    if isinstance(event, Finished):
-        return 0
-    return 0
+    if isinstance(event, Delta):
+        if event.logprobs is None:
+            return len(event.text)
+        return len(event.text) + EVENT_OVERHEAD_BYTES * sum(1 + len(token.top) for token in event.logprobs)
+    return len(event.vectors) if isinstance(event, Embedded) else 0

@@ -11,14 +11,11 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from agent.runtime.child_log import ChildLog
-from agent.runtime.wire import FrameReader, FromWorker, Shutdown, ToWorker, decode_from_worker, encode
+from agent.runtime.channel import Channel, LogPipe
+from agent.runtime.wire import FromWorker, Shutdown, ToWorker, encode
 
 _log = logging.getLogger(__name__)
 
@@ -57,8 +54,8 @@ class Worker:
         self._inbox: list[FromWorker] = []
         self._woken = False
         self._waiter: asyncio.Future[None] | None = None
-        self._channel = _Channel(self._received, self.wake, self._socket_closed)
-        self._stderr = _Stderr(name, self._stderr_closed)
+        self._channel = Channel(self._received, self.wake, self._socket_closed)
+        self._stderr = LogPipe(name, self._stderr_closed)
         self._transports: list[asyncio.BaseTransport] = []
         self._open_ends = 2
         self._condemned = ""
@@ -74,7 +71,7 @@ class Worker:
         ours, theirs = socket.socketpair()
         read_fd, write_fd = os.pipe()
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: ASYNC220 (a vfork and an exec: 2 ms)
                 [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=write_fd,  # native libraries print there, too
@@ -253,67 +250,6 @@ class Worker:
     async def _wait_gone(self, timeout_s: float) -> bool:
         await asyncio.wait([self._gone], timeout=timeout_s)
         return self._gone.done()
-
-
-class _Channel(asyncio.Protocol):
-    """The daemon's end of the socket."""
-
-    def __init__(
-        self,
-        received: Callable[[list[FromWorker]], None],
-        resumed: Callable[[], None],
-        closed: Callable[[str], None],
-    ) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.writable = True
-        self._received = received
-        self._resumed = resumed
-        self._closed = closed
-        self._frames = FrameReader()
-        self._problem = ""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.feed(data):
-                self._received(decode_from_worker(body))
-        except (ValueError, msgspec.MsgspecError) as error:
-            self._problem = f"sent a frame that is none: {error}"
-            if self.transport is not None:
-                self.transport.abort()
-
-    def pause_writing(self) -> None:
-        self.writable = False
-
-    def resume_writing(self) -> None:
-        self.writable = True
-        self._resumed()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._closed(self._problem)
-
-
-class _Stderr(asyncio.Protocol):
-    """The daemon's end of the pipe that carries the worker's standard error and output."""
-
-    def __init__(self, name: str, closed: Callable[[], None]) -> None:
-        self.log = ChildLog()
-        self._name = name
-        self._closed = closed
-
-    def data_received(self, data: bytes) -> None:
-        self._emit(self.log.feed(data, time.monotonic()))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._emit(self.log.flush(time.monotonic()))
-        self._closed()
-
-    def _emit(self, lines: list[str]) -> None:
-        for line in lines:
-            _log.info("%s: %s", self._name, line)
 
 
 def describe_exit(returncode: int) -> str:

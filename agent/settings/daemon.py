@@ -50,7 +50,7 @@ class Settings:
     allowed_origins: tuple[str, ...] = setting(
         "Web origins that browsers may call from (CORS), like https://home.example.", default=(), flag="allowed-origin"
     )
-    max_body_mb: int = setting("Largest request body.", default=32, unit="MB", minimum=1, maximum=1024)
+    max_body_mb: int = setting("Largest request body.", default=8, unit="MB", minimum=1, maximum=1024)
     header_timeout_s: float = setting(
         "How long a client may take to send a request's headers.", default=10.0, unit="seconds", minimum=1, maximum=600
     )
@@ -83,11 +83,11 @@ class Settings:
         maximum=31_536_000,
     )
     heartbeat_s: float = setting(
-        "How often a worker must show that it lives.", default=1.0, unit="seconds", minimum=0.1, maximum=60
+        "How often a worker is asked whether it lives.", default=1.0, unit="seconds", minimum=0.1, maximum=60
     )
     hang_timeout_s: float = setting(
         "How long one decode step may take before the worker is killed.",
-        default=60.0,
+        default=120.0,
         unit="seconds",
         minimum=1,
         maximum=3600,

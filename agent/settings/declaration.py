@@ -109,12 +109,12 @@ class Declaration:
         if self.kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if self.kind is Path and isinstance(value, str):
-            if not value.strip():
+            if not value.strip() or "\0" in value:
                 raise self._wrong(key, value, where)
             return base / Path(value).expanduser()
         if type(value) is not self.kind:
             raise self._wrong(key, value, where)
-        if self.choices and value not in self.choices:
+        if isinstance(value, str) and (not value.strip() or (self.choices and value not in self.choices)):
             raise self._wrong(key, value, where)
         if isinstance(value, int | float):
             in_range = (self.minimum is None or value >= self.minimum) and (

@@ -11,7 +11,7 @@ from typing import Literal
 from agent.settings.declaration import setting
 
 PROFILE = "from the board's profile"
-ENGINE = "the engine's"
+ENGINE = "the engine's own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class SamplingSettings:
     """`[models.NAME.sampling]`: what a request that does not say gets. None is the engine's own default."""
 
     temperature: float | None = setting(
-        "0 is greedy; higher is more varied.", default=None, minimum=0, maximum=2, default_doc=ENGINE
+        "0 is greedy; higher is more varied.", default=None, minimum=0, maximum=10, default_doc=ENGINE
     )
     top_k: int | None = setting(
         "Keep the k most likely tokens; 0 keeps all.", default=None, minimum=0, maximum=1_000_000, default_doc=ENGINE

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import ArtifactError, HashMismatchError
 from agent.store.manifest import MANIFEST_LIMIT_BYTES, decode_manifest
 from agent.store.names import MANIFEST_NAME
-from agent.store.plan import Ignored, ImportPlan, SourceFile, inside, listing, source_file
+from agent.store.plan import Ignored, ImportPlan, inside, listing, source_file
 
 
 def plan_artifact(folder: Path, *, name: str | None = None, version: str | None = None) -> ImportPlan:
@@ -35,11 +36,7 @@ def plan_artifact(folder: Path, *, name: str | None = None, version: str | None 
                 hint="The artifact is incomplete or was changed: get it again.",
                 param=entry.path,
             )
-        files.append(
-            SourceFile(source=present.source, path=entry.path, bytes=entry.bytes, sha256=entry.sha256)
-        )
+        files.append(replace(present, sha256=entry.sha256))
     listed = {entry.path for entry in manifest.files} | {MANIFEST_NAME}
     ignored = (Ignored(path=path, reason="not in the manifest") for path in listing(folder) if path not in listed)
-    return ImportPlan(
-        draft=manifest, files=tuple(files), manifest_bytes=data, ignored=tuple(ignored), folder=folder
-    )
+    return ImportPlan(draft=manifest, files=tuple(files), manifest_bytes=data, ignored=tuple(ignored), folder=folder)

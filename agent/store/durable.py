@@ -1,8 +1,8 @@
 """File operations that survive a crash: write, fsync, rename, fsync the folder.
 
 Every change to the disk is one named step, announced to `on_step` just before it is taken. That is the seam for tests:
-they die or fail at each step in turn, and for a trace. After `kill -9` between any two steps the files hold what the
-steps before it did; after a power cut, what was done up to the last fsync.
+they die or fail at each step in turn. After `kill -9` between two steps the files hold what the steps before it did;
+after a power cut, what was done up to the last fsync.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,9 @@ Blocks = Callable[[int], None]
 class Filesystem:
     """The operations the store is built of. Each raises `OSError`; each leaves its step done or not done."""
 
-    def __init__(self, on_step: Step | None = None, *, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs):
+    def __init__(
+        self, on_step: Step | None = None, *, statvfs: Callable[[Path], os.statvfs_result] = os.statvfs
+    ) -> None:
         self._on_step = on_step
         self._statvfs = statvfs
 
@@ -88,7 +91,9 @@ class Filesystem:
         """Deletes a folder (or a file) and all in it, following no link; another process may be doing the same."""
         self.step(f"remove {path.name}")
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, onerror=_unless_gone)
+            while os.path.lexists(path):
+                with suppress(FileNotFoundError):
+                    shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
 
@@ -121,9 +126,9 @@ class Filesystem:
         return True
 
     def link(self, source: Path, target: Path) -> None:
-        """Creates `target` as another name of the file `source`. Raises `OSError` (EXDEV, EPERM, ...) where it cannot."""
+        """Creates `target` as another name of the file `source`. Raises `OSError` (EXDEV, EPERM, ...) if it cannot."""
         self.step(f"link {target.name}")
-        os.link(source, target, follow_symlinks=True)
+        os.link(source, target)
         with opened(target) as descriptor:
             _fsync(descriptor)
 
@@ -176,7 +181,7 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def _is_regular(descriptor: int) -> bool:
-    return os.fstat(descriptor).st_mode & 0o170000 == 0o100000
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def _blocks(descriptor: int, limit_bytes: int) -> Iterator[memoryview]:
@@ -204,8 +209,3 @@ def _fsync(descriptor: int) -> None:
         except OSError:
             pass
     os.fsync(descriptor)
-
-
-def _unless_gone(_function: object, _path: str, failure: tuple[object, BaseException, object]) -> None:
-    if not isinstance(failure[1], FileNotFoundError):
-        raise failure[1]

@@ -1,12 +1,12 @@
 """Where things are in the store's folder, and reading them: nothing in this file changes the disk.
 
-    models/
-      .lock                       flock: one process changes the store at a time
-      .staging/<unique>/          an import under way, flock held by its process
-      .trash/<unique>             removed, about to be deleted
-      <name>/<version>/           manifest.json and the files it lists
-      <name>/current              symbolic link to the active version
-      <name>/.history/<version>   JSON: what was active before that version was, oldest first
+models/
+  .lock                       flock: one process changes the store at a time
+  .staging/<unique>/          an import under way, flock held by its process
+  .trash/<unique>             removed, about to be deleted
+  <name>/<version>/           manifest.json and the files it lists
+  <name>/current              symbolic link to the active version
+  <name>/.history/<version>   JSON: what was active before that version was, oldest first
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Layout:
     def active_version(self, name: str) -> str | None:
         """What `current` points to, if that is a version that is there."""
         try:
-            target = os.readlink(self.current(name))
+            target = str(self.current(name).readlink())
         except OSError:
             return None
         return target if is_safe_version(target) and is_folder(self.version(name, target)) else None
@@ -135,9 +135,7 @@ class Layout:
         except OSError as error:
             reason = f"{MANIFEST_NAME}: {error.strerror}."
         if reason is None:
-            return StoredModel(
-                name=name, version=version, path=path, active=active, created=created, manifest=manifest
-            )
+            return StoredModel(name=name, version=version, path=path, active=active, created=created, manifest=manifest)
         if not is_folder(path):
             return None
         return BrokenVersion(name=name, version=version, path=path, active=active, reason=reason)

@@ -91,9 +91,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def main_file(self) -> str:
-        """Path of the file an engine opens first: the (first) GGUF, or the (first) ONNX graph."""
-        suffix = f".{self.format}"
-        return min((file.path for file in self.files if file.path.endswith(suffix)), default=self.files[0].path)
+        """Path of the file an engine opens first: the first one listed that is a GGUF file or an ONNX graph."""
+        return next(file.path for file in self.files if file.path.endswith(f".{self.format}"))
 
 
 _decoder = msgspec.json.Decoder(Manifest)
@@ -105,7 +104,7 @@ _BYTE = re.compile(r"\(byte (\d+)\)")
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Canonical JSON: keys in the order of the struct, those of open mappings sorted, indented, a newline at the end."""
+    """Canonical JSON: keys in the struct's order, those of open mappings sorted, indented, a newline at the end."""
     return msgspec.json.format(_encoder.encode(manifest), indent=2) + b"\n"
 
 
@@ -138,10 +137,10 @@ def check_manifest(manifest: Manifest) -> None:
     check_version(manifest.version)
     for index, file in enumerate(manifest.files):
         if fault := path_fault(file.path):
-            raise _fault(f"files[{index}].path", f"{ascii(file.path[:200])} {fault}")
+            raise _fault(f"files[{index}].path", f"{file.path[:200]!a} {fault}")
     if found := collision([file.path for file in manifest.files]):
         index, why = found
-        raise _fault(f"files[{index}].path", f"{ascii(manifest.files[index].path[:200])} {why}")
+        raise _fault(f"files[{index}].path", f"{manifest.files[index].path[:200]!a} {why}")
     if not any(file.path.endswith(f".{manifest.format}") for file in manifest.files):
         raise _fault("files", f"none is a .{manifest.format} file, but the format is {manifest.format}")
     for key in ("quality", "gates", "metadata"):

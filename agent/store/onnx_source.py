@@ -15,7 +15,7 @@ import msgspec
 
 from agent.errors import ArtifactError
 from agent.store.manifest import Manifest, MemoryNeed
-from agent.store.names import is_safe_name, suggest_name
+from agent.store.names import suggest_name
 from agent.store.plan import Ignored, ImportPlan, SourceFile, inside, listing, source_file
 from agent.store.probe_report import one_line
 
@@ -69,6 +69,11 @@ def plan_onnx(folder: Path, *, name: str | None = None, version: str | None = No
         )
     config = _read(folder, "config.json")
     graph_names = SPEECH_GRAPHS if config.values.get("model_type") == "whisper" else TEXT_GRAPHS
+    if _generates(config) and graph_names is TEXT_GRAPHS and "1_Pooling/config.json" not in paths:
+        raise ArtifactError(
+            f"{folder.name} is a model that generates text; from ONNX only embeddings and Whisper are run.",
+            hint="Import it as GGUF.",
+        )
     graphs, quantization = _choose(folder, paths, graph_names)
     wanted = [*graphs, *_external_data(paths, graphs), *(path for path in paths if _is_beside(path))]
     files = tuple(source_file(inside(folder, path), path) for path in dict.fromkeys(wanted))
@@ -79,7 +84,7 @@ def plan_onnx(folder: Path, *, name: str | None = None, version: str | None = No
     return ImportPlan(
         draft=msgspec.structs.replace(
             draft,
-            name=name or _default_name(folder, config),
+            name=name or suggest_name(folder.name),
             version=version or "",
             quantization=quantization,
             source=one_line(config.text("_name_or_path") or folder.name),
@@ -157,6 +162,12 @@ def _text(folder: Path, paths: list[str], config: _Json, weights_bytes: int) -> 
     )
 
 
+def _generates(config: _Json) -> bool:
+    architectures = config.values.get("architectures")
+    ends = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+    return isinstance(architectures, list) and any(str(item).endswith(ends) for item in architectures)
+
+
 def _pooling(settings: _Json) -> str | None:
     names = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_lasttoken": "last"}
     return next((name for key, name in names.items() if settings.values.get(key) is True), None)
@@ -189,11 +200,6 @@ def _why_not(path: str) -> str:
     if path.endswith(".onnx") or ".onnx_data" in path or ".onnx.data" in path:
         return "another precision or part of the same model"
     return "not needed to run the model"
-
-
-def _default_name(folder: Path, config: _Json) -> str:
-    written = (config.text("_name_or_path") or "").rstrip("/").rpartition("/")[2]
-    return written if is_safe_name(written) else suggest_name(folder.name)
 
 
 def _by_path(file: SourceFile) -> str:

@@ -15,10 +15,12 @@ from agent.store.manifest import Manifest
 class SourceFile:
     """A file to bring: from `source` to `path` below the version's folder.
 
-    `bytes` is the size it must have; `sha256` is the hash it must have, None where it is taken as it comes.
+    `given` is the path it was asked for by, which may be a symbolic link to `source`. `bytes` is the size it must
+    have; `sha256` is the hash it must have, None where it is taken as it comes.
     """
 
     source: Path
+    given: Path
     path: str
     bytes: int
     sha256: str | None = None
@@ -49,34 +51,36 @@ class ImportPlan:
         return sum(file.bytes for file in self.files)
 
 
-def source_file(source: Path, path: str) -> SourceFile:
-    """A file as it is now, taken as it comes. Raises `ArtifactError` if it is not a regular file that can be read."""
-    try:
-        status = source.stat()
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise ArtifactError(f"{source} cannot be read: {reason}.") from None
+def source_file(given: Path, path: str) -> SourceFile:
+    """A file as it is now, taken as it comes. Raises `ArtifactError` if it is missing or not a regular file."""
+    source = real_path(given)
+    status = source.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ArtifactError(f"{source} is not a regular file.")
-    return SourceFile(source=source, path=path, bytes=status.st_size)
+        raise ArtifactError(f"{given} is not a regular file.")
+    return SourceFile(source=source, given=given, path=path, bytes=status.st_size)
+
+
+def real_path(path: Path) -> Path:
+    """`path` without symbolic links. Raises `ArtifactError` if it is missing or cannot be reached."""
+    try:
+        return path.resolve(strict=True)
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read: {error.strerror}.") from None
+    except (RuntimeError, ValueError) as error:  # a loop of links before Python 3.13; a NUL
+        raise ArtifactError(f"{str(path)!a} cannot be read: {error}.") from None
 
 
 def inside(folder: Path, path: str) -> Path:
-    """The real file that `path` of an artifact in `folder` (resolved) stands for.
+    """`path` of an artifact in `folder` (a real path), found to be there.
 
     Raises `ArtifactError` if it is missing, or a symbolic link leads out of the folder.
     """
-    try:
-        real = (folder / path).resolve(strict=True)
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        reason = error.strerror if isinstance(error, OSError) else "a loop of symbolic links"
-        raise ArtifactError(f"{path} of {folder} cannot be read: {reason}.") from None
-    if not real.is_relative_to(folder):
+    if not real_path(folder / path).is_relative_to(folder):
         raise ArtifactError(
             f"{path} is a symbolic link that leads out of {folder}.",
             hint="Copy the files themselves into the folder first (cp -rL, or hf download --local-dir).",
         )
-    return real
+    return folder / path
 
 
 def listing(folder: Path) -> list[str]:

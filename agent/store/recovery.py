@@ -46,7 +46,10 @@ def _sweep_staged(filesystem: Filesystem, entry: Path) -> None:
     if not is_folder(entry):
         filesystem.remove_tree(entry)  # made and used under the store's lock, which we hold
         return
-    descriptor = hold_folder(entry)
+    try:
+        descriptor = hold_folder(entry)
+    except FileNotFoundError:  # an import that failed has just removed it
+        return
     if descriptor is None:
         return
     try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -79,23 +78,9 @@ def hash_sources(plan: ImportPlan, tally: Tally) -> tuple[ArtifactFile, ...]:
     return tuple(hashed)
 
 
-@contextmanager
-def full_disk_named(what: str) -> Iterator[None]:
-    """Turns a full disk (or quota) met in the middle of writing into `DiskFullError`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise DiskFullError(
-            f"The disk became full while {what}; what was written of it has been removed.",
-            hint="Remove a version that is not needed (edge-agent models rm) or free space elsewhere.",
-        ) from error
-
-
 def _share(filesystem: Filesystem, file: SourceFile, target: Path, transfer: Transfer) -> bool:
     if fault := path_fault(file.path):
-        raise ArtifactError(f"{ascii(file.path[:200])} {fault}.", param="path")
+        raise ArtifactError(f"{file.path[:200]!a} {fault}.", param="path")
     if transfer == "copy":
         return filesystem.clone(file.source, target)
     try:

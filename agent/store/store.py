@@ -10,30 +10,36 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from agent.errors import ArtifactError, HashMismatchError, ModelNotFoundError, RequestError, StoreError
-from agent.errors import UnavailableError
+from agent.errors import (
+    ArtifactError,
+    HashMismatchError,
+    ModelNotFoundError,
+    RequestError,
+    StoreError,
+    UnavailableError,
+)
 from agent.store import activation, recovery
 from agent.store.artifact_source import plan_artifact
 from agent.store.durable import Filesystem, hash_file
+from agent.store.faults import FULL, translated
 from agent.store.gguf_source import plan_gguf
-from agent.store.layout import BrokenVersion, Layout, StoredModel, is_folder
-from agent.store.locks import exclusive, hold_folder
-from agent.store.manifest import ArtifactFile, Manifest, decode_manifest, encode_manifest
-from agent.store.names import MANIFEST_NAME, check_name, check_version, folded, is_safe_name, is_safe_version
+from agent.store.importing import Imported, import_plan
+from agent.store.layout import BrokenVersion, Layout, StoredModel
+from agent.store.locks import exclusive
+from agent.store.names import MANIFEST_NAME, is_safe_name, is_safe_version
 from agent.store.onnx_source import plan_onnx
-from agent.store.plan import Ignored, ImportPlan
+from agent.store.plan import ImportPlan, real_path
 from agent.store.probe_report import ProbeReport
-from agent.store.staging import Progress, Tally, Transfer, bring, full_disk_named, hash_sources
+from agent.store.staging import Progress, Tally, Transfer
 
 FREE_SPACE_MARGIN_BYTES: Final = 64 * 1024 * 1024
 LOCK_TIMEOUT_S: Final = 10.0
+_READ_ONLY: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS}) | FULL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +48,6 @@ class Listing:
 
     models: tuple[StoredModel, ...]
     broken: tuple[BrokenVersion, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imported:
-    """The version that an import ended with; `created` is False if it was there before."""
-
-    model: StoredModel
-    created: bool
-    ignored: tuple[Ignored, ...] = ()
 
 
 class Store:
@@ -78,7 +75,7 @@ class Store:
         """Every version, whole or broken. Sizes are compared, hashes are not (`verify`). Raises `StoreError`."""
         models: list[StoredModel] = []
         broken: list[BrokenVersion] = []
-        with _translated("listing the models"):
+        with translated("listing the models"):
             for name in self.layout.names():
                 for version in self.layout.versions(name):
                     found = self.layout.look(name, version)
@@ -142,8 +139,8 @@ class Store:
         `transfer` "copy" shares blocks where the file system can, "link" makes hard links, "move" removes the source
         after all is safe. Raises `ArtifactError`, `DiskFullError`, `UnavailableError` (store locked), `StoreError`.
         """
-        with _translated(f"importing {path.name}"):
-            plan = plan_gguf(_resolved(path), name, version, probe)
+        with translated(f"importing {path.name}"):
+            plan = plan_gguf(path, name, version, probe)
             return self._import(plan, version, transfer, activate, progress)
 
     def import_folder(
@@ -161,8 +158,8 @@ class Store:
         `Imported.ignored` lists the files left outside. Raises as `import_gguf` does, and `HashMismatchError` for a
         file that is not what the manifest says.
         """
-        with _translated(f"importing {path.name}"):
-            folder = _resolved(path)
+        with translated(f"importing {path.name}"):
+            folder = real_path(path)
             if not folder.is_dir():
                 raise ArtifactError(f"{path} is not a folder.", hint="A .gguf file is imported by itself.")
             if os.path.lexists(folder / MANIFEST_NAME):
@@ -177,7 +174,7 @@ class Store:
 
         Raises `ModelNotFoundError`, `StoreError` when it is broken, `UnavailableError`, `DiskFullError`.
         """
-        with _translated(f"activating {name}"), self._locked():
+        with translated(f"activating {name}"), self._locked():
             activation.switch(self._filesystem, self.layout, self.get(name, version))
         return self.get(name, version)
 
@@ -186,7 +183,7 @@ class Store:
 
         Raises `RequestError` when there is none, and as `activate` does.
         """
-        with _translated(f"rolling back {name}"), self._locked():
+        with translated(f"rolling back {name}"), self._locked():
             self._known(name)
             active, earlier = self.layout.active_version(name), self.previous_version(name)
             if active is None or earlier is None:
@@ -203,15 +200,14 @@ class Store:
         The active version is refused (`RequestError`) unless it is the only one or `force`; then none is active.
         A broken version can be removed. Raises `ModelNotFoundError`, `UnavailableError`, `StoreError`.
         """
-        with _translated(f"removing {name}"):
+        with translated(f"removing {name}"):
             discarded = self.layout.discarded(name)
             with self._locked():
                 self._known(name)
-                versions = self.layout.versions(name)
-                if version is None or versions == [version]:
+                if version is None or self.layout.versions(name) == [version]:
                     self._filesystem.rename(self.layout.model(name), discarded)
                 else:
-                    self._remove_version(name, version, versions, discarded, force)
+                    self._remove_version(name, version, discarded, force)
             self._filesystem.remove_tree(discarded)
 
     def verify(self, name: str, version: str, *, progress: Progress | None = None) -> StoredModel:
@@ -219,7 +215,7 @@ class Store:
 
         Raises `HashMismatchError` naming the file (`param`), `ModelNotFoundError`, `StoreError` when it is broken.
         """
-        with _translated(f"verifying {name}"):
+        with translated(f"verifying {name}"):
             model = self.get(name, version)
             tally = Tally(progress, model.total_bytes)
             for file in model.manifest.files:
@@ -227,10 +223,30 @@ class Store:
                 if found != (file.bytes, file.sha256):
                     raise HashMismatchError(
                         f"{file.path} of {name} {version} has the SHA-256 {found[1]}; the manifest says {file.sha256}.",
-                        hint=f"Remove it (edge-agent models rm {name} --version {version} --force) and import it again.",
+                        hint=f"Remove it (edge-agent models rm {name} --version {version} --force), import it again.",
                         param=file.path,
                     )
         return model
+
+    def _import(
+        self,
+        plan: ImportPlan,
+        version: str | None,
+        transfer: Transfer,
+        activate: bool | None,
+        progress: Progress | None,
+    ) -> Imported:
+        return import_plan(
+            self._filesystem,
+            self.layout,
+            plan,
+            version=version,
+            transfer=transfer,
+            activate=activate,
+            progress=progress,
+            margin_bytes=self._margin_bytes,
+            lock_timeout_s=self._lock_timeout_s,
+        )
 
     def _open(self) -> None:
         layout = self.layout
@@ -243,9 +259,37 @@ class Store:
         except UnavailableError:
             return  # whoever changes the store has opened it, and swept
         except OSError as error:
-            readable = layout.root.is_dir() and os.access(layout.root, os.R_OK | os.X_OK)
-            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT) or not readable:
+            if error.errno not in _READ_ONLY or not os.access(layout.root, os.R_OK | os.X_OK):
                 raise StoreError(f"The model store at {layout.root} cannot be opened: {error.strerror}.") from error
 
-    def _locked(self) -> contextmanager[None]:  # type: ignore[valid-type]
-        return exclusive(self.layout.lock, timeout_s=self._lock_timeout_s)
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with exclusive(self.layout.lock, timeout_s=self._lock_timeout_s):
+            yield
+
+    def _known(self, name: str) -> None:
+        if not is_safe_name(name) or not self.layout.versions(name):
+            raise ModelNotFoundError(
+                f"There is no model {ascii(name)[1:129]} in the store.",
+                hint=f"There are: {', '.join(self.layout.names()) or 'none; edge-agent models import FILE adds one'}.",
+                param="model",
+            )
+
+    def _remove_version(self, name: str, version: str, discarded: Path, force: bool) -> None:
+        versions, active = self.layout.versions(name), self.layout.active_version(name)
+        if version not in versions:
+            raise ModelNotFoundError(
+                f"{name} has no version {ascii(version)[1:129]}; there are {', '.join(versions)}.", param="version"
+            )
+        if version == active and not force:
+            raise RequestError(
+                f"Version {version} of {name} is active.",
+                hint=f"Activate another first (edge-agent models activate {name} VERSION), or use --force.",
+                param="version",
+            )
+        self._filesystem.rename(self.layout.version(name, version), discarded)
+        if version == active:
+            self._filesystem.unlink(self.layout.current(name))
+        record = self.layout.history_folder(name) / version
+        if record.exists():
+            self._filesystem.unlink(record)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,7 +60,7 @@ class Answer:
 class WorkerProcess:
     """Use as a context manager. `submit` sends, `collect` waits until the given requests are complete."""
 
-    def __init__(self, path: Path, options: LlamaOptions | None = None, *, timeout_s: float = 60) -> None:
+    def __init__(self, path: Path, options: LlamaOptions | None = None, *, timeout_s: float = 120) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._socket.settimeout(timeout_s)
@@ -67,11 +69,12 @@ class WorkerProcess:
         self._backlog: list[FromWorker] = []
         self.answers: dict[int, Answer] = {}
         self._choices: dict[int, int] = {}
+        self._stderr = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent.engines.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             cwd=REPO,
-            stderr=subprocess.PIPE,
+            stderr=self._stderr,
             env={**os.environ, "PYTHONPATH": str(REPO)},
         )
         theirs.close()
@@ -100,18 +103,15 @@ class WorkerProcess:
         self.close()
 
     def close(self) -> int:
-        try:
+        with contextlib.suppress(OSError):
             self.send(Shutdown())
-        except OSError:
-            pass
         self._socket.close()
         try:
             code = self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        if self.process.stderr:
-            self.process.stderr.close()
+        self._stderr.close()
         return code
 
     def send(self, message: ToWorker) -> None:
@@ -124,8 +124,10 @@ class WorkerProcess:
             except ConnectionResetError:
                 data = b""
             if not data:
-                stderr = self.process.stderr.read().decode() if self.process.stderr else ""
-                raise EOFError(f"the worker is gone ({self.process.wait()}):\n{stderr[-2000:]}")
+                status = self.process.wait()
+                self._stderr.seek(0)
+                stderr = self._stderr.read().decode()
+                raise EOFError(f"the worker is gone ({status}):\n{stderr[-2000:]}")
             for body in self._reader.feed(data):
                 self._backlog += decode_from_worker(body)
         return self._backlog.pop(0)

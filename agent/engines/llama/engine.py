@@ -25,7 +25,7 @@ from agent.engines.llama.pace import Pace, Work, share_step
 from agent.engines.llama.prompt import Job
 from agent.engines.llama.sampler import Sampler
 from agent.engines.llama.sequence import Sequence
-from agent.engines.llama.slots import place
+from agent.engines.llama.slots import Placement, place
 from agent.engines.llama.text import TextStream
 from agent.errors import EdgeAgentError, EngineError
 from agent.runtime.wire import (
@@ -68,7 +68,7 @@ class Engine:
         self.kv = KeyValueCache(model, slots=options.slots, host_bytes=options.prefix_cache_bytes)
         self._model = model
         self._context = model.context
-        self._context_tokens: int = llama.llama_n_ctx_seq(model.context)
+        self._context_tokens: int = model.context_tokens
         self._batch = Batch(options.batch_tokens)
         self._outputs_per_step = options.slots
         self._emit = emit
@@ -199,7 +199,7 @@ class Engine:
             host_tokens = self.kv.host_prefix(sequence.tokens) if reuse else 0
             self.kv.refresh_reuse_limits()
             placement = place(sequence.tokens, self.kv.slots, host_prefix_tokens=host_tokens, reuse=reuse)
-            if placement is None or not self._has_room(sequence, placement.reused):
+            if placement is None or not self._has_room(sequence, placement):
                 return
             self.kv.occupy(placement, sequence.tokens)
             sequence.slot = placement.slot
@@ -212,11 +212,13 @@ class Engine:
             self._running.append(sequence)
             self._running.sort(key=lambda s: s.order)
 
-    def _has_room(self, sequence: Sequence, reused: int) -> bool:
+    def _has_room(self, sequence: Sequence, placement: Placement) -> bool:
+        """Whether the cache holds it beside the running ones as they are now; only theirs can be shared for nothing."""
         if not self._running:
             return True
+        shared = placement.reused if placement.source is not None and placement.source.busy else 0
         held = sum(len(s.tokens) for s in self._running)
-        return held + len(sequence.tokens) - reused + _HEADROOM_TOKENS <= self._context_tokens
+        return held + len(sequence.tokens) - shared + _HEADROOM_TOKENS <= self._context_tokens
 
     # -- one step ------------------------------------------------------------------------------------------------------
 

@@ -131,8 +131,9 @@ class KeyValueCache:
     def _restore(self, slot: Slot, saved: Saved) -> None:
         size = len(saved.state)
         data = ctypes.cast(ctypes.c_char_p(saved.state), ctypes.POINTER(ctypes.c_uint8))
-        if llama.llama_state_seq_set_data(self._context, data, size, slot.index) == size:
-            slot.tokens = saved.tokens[:]
-            self.host.touch(saved)
-        else:  # no room: compute it again instead
+        self.host.touch(saved)
+        while llama.llama_state_seq_set_data(self._context, data, size, slot.index) != size:
             llama.llama_memory_seq_rm(self._memory, slot.index, -1, -1)
+            if not self.evict_idle():
+                return  # no room beside the running ones: compute it again instead
+        slot.tokens = saved.tokens[:]

@@ -10,6 +10,7 @@ import collections
 import importlib
 import importlib.machinery
 import os
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -38,6 +39,9 @@ def _import_bindings() -> Any:
 
 llama: Any = _import_bindings()
 
+_FUNCTION_NAME = re.compile(r"^[a-z_]+: ")
+# A cancelled or a full step is an ordinary event here, told apart by llama_decode's status; llama.cpp calls it an error.
+_STATUS_SAYS_IT = ("decode: ", "llama_decode: ", "process_ubatch: ", "graph_compute: ", "find_slot: ", "init_batch: ")
 _LEVEL_INFO, _LEVEL_WARN, _LEVEL_ERROR, _LEVEL_CONTINUE = 2, 3, 4, 5
 
 
@@ -58,7 +62,7 @@ class LogTail:
         self.lines.append(text)
         if self._level >= _LEVEL_ERROR:
             self.errors.append(text)
-        if self._level >= _LEVEL_WARN:
+        if self._level >= _LEVEL_WARN and not text.startswith(_STATUS_SAYS_IT):
             sys.stderr.write(text + "\n")
 
     def clear(self) -> None:
@@ -68,18 +72,18 @@ class LogTail:
     def reason(self) -> str:
         """The most telling error, for a sentence; empty when nothing failed.
 
-        llama.cpp logs the cause first and wraps it in ever more general lines after.
+        llama.cpp logs the cause first and wraps it in ever more general lines after, each with its function's name.
         """
-        for line in self.errors:
-            if "error loading model:" in line:
-                return line.split("error loading model:", 1)[1].strip()
-        return self.errors[0] if self.errors else ""
+        if not self.errors:
+            return ""
+        _, _, cause = self.errors[0].partition("error loading model: ")
+        return (cause or _FUNCTION_NAME.sub("", self.errors[0])).strip()
 
 
 log = LogTail()
 
 
-@llama.llama_log_callback  # type: ignore[misc]
+@llama.llama_log_callback  # type: ignore[untyped-decorator]
 def _on_log(level: int, text: bytes | None, _data: Any) -> None:
     log.write(level, (text or b"").decode("utf-8", "replace"))
 

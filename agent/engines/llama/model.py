@@ -27,6 +27,10 @@ _POOLING = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 AbortCallback = llama.ggml_abort_callback
 
 
+class EmbeddingOnlyError(ModelLoadError):
+    """A model made for embeddings was opened for generation."""
+
+
 class AbortFlag:
     """A flag that llama.cpp polls between the nodes of a graph, without Python and its lock in between.
 
@@ -48,7 +52,7 @@ class AbortFlag:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a model file says of itself."""
+    """What a model file says of itself. `embeds`: it is made for embeddings, by its pooling or its attention."""
 
     description: str
     weights_bytes: int
@@ -57,6 +61,7 @@ class Facts:
     embedding_dim: int
     layers: int
     recurrent: bool
+    embeds: bool
     sliding_window_tokens: int
     metadata: dict[str, str]
 
@@ -81,6 +86,8 @@ class LlamaModel:
         try:
             self.vocabulary = Vocabulary(self.model)
             self.facts = _read_facts(self.model)
+            if not options.embedding and self.facts.embeds:
+                raise EmbeddingOnlyError(f"{path.name} is an embedding model.", hint='Set task = "embed" for it.')
             self._open_context(path, options, abort)
             if not dry:
                 self._apply_lora(options)
@@ -90,7 +97,8 @@ class LlamaModel:
 
     def _open_context(self, path: Path, options: LlamaOptions, abort: AbortFlag | None) -> None:
         parameters = llama.llama_context_default_params()
-        parameters.n_ctx = options.context_tokens
+        trained = self.facts.train_context_tokens or options.context_tokens
+        parameters.n_ctx = min(options.context_tokens, trained)
         parameters.n_batch = options.batch_tokens
         parameters.n_ubatch = min(options.micro_batch_tokens, options.batch_tokens)
         parameters.n_seq_max = options.slots
@@ -108,6 +116,7 @@ class LlamaModel:
             parameters.abort_callback = abort.callback
             parameters.abort_callback_data = abort.address
         self.context = llama.llama_init_from_model(self.model, parameters)
+        self.context_tokens = min(llama.llama_n_ctx_seq(self.context), trained) if self.context else 0
         if not self.context:
             raise _load_error(path, "llama.cpp could not make a context for it")
         self.pooling = _POOLING.get(llama.llama_pooling_type(self.context), "none")
@@ -202,6 +211,11 @@ def _read_facts(model: Any) -> Facts:
 
     description = ctypes.create_string_buffer(256)
     llama.llama_model_desc(model, description, 256)
+    metadata = {
+        text(llama.llama_model_meta_key_by_index, i): text(llama.llama_model_meta_val_str_by_index, i)
+        for i in range(llama.llama_model_meta_count(model))
+    }
+    architecture = metadata.get("general.architecture", "")
     return Facts(
         description=description.value.decode("utf-8", "replace"),
         weights_bytes=llama.llama_model_size(model),
@@ -210,9 +224,8 @@ def _read_facts(model: Any) -> Facts:
         embedding_dim=llama.llama_model_n_embd_out(model),
         layers=llama.llama_model_n_layer(model),
         recurrent=llama.llama_model_is_recurrent(model) or llama.llama_model_is_hybrid(model),
+        embeds=metadata.get(f"{architecture}.pooling_type", "0") != "0"
+        or metadata.get(f"{architecture}.attention.causal") == "false",
         sliding_window_tokens=llama.llama_model_n_swa(model),
-        metadata={
-            text(llama.llama_model_meta_key_by_index, i): text(llama.llama_model_meta_val_str_by_index, i)
-            for i in range(llama.llama_model_meta_count(model))
-        },
+        metadata=metadata,
     )

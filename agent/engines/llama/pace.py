@@ -13,40 +13,44 @@ LONGEST_STEP_RATIO = 2.4
 """A step with prompt tokens in it may take this many times as long as one without."""
 LONGEST_PREFILL_STEP_S = 0.35
 """With no stream running: how long a newcomer may wait for the step that is under way."""
-_FIRST_CHUNK_TOKENS = 16
-_SMALLEST_CHUNK_TOKENS = 4
-_WEIGHT = 0.2
+_SMALLEST_CHUNK_TOKENS = 8
+_SMALLEST_LONE_CHUNK_TOKENS = 32
+_WEIGHT = 0.25
 
 
 class Pace:
-    """Running estimates of step times, in seconds."""
+    """Running estimates of step times: a step takes `step_s` for its streams and `token_s` more per prompt token.
+
+    A step's fixed part is that of decoding, where reading the weights takes the time; a chunk of a few tokens costs
+    little more than none, so its cost per token must not be taken for that of a long one.
+    """
 
     def __init__(self) -> None:
-        self._decode_s: dict[int, float] = {}
-        self._prefill_token_s: float | None = None
+        self._step_s: dict[int, float] = {}
+        self._token_s: float | None = None
 
     def observe(self, *, decoding: int, prefill_tokens: int, seconds: float) -> None:
         """Learn from a finished step: `decoding` streams advanced by one token, `prefill_tokens` of prompts."""
         if prefill_tokens == 0:
-            self._decode_s[decoding] = _blend(self._decode_s.get(decoding), seconds)
+            self._step_s[decoding] = _blend(self._step_s.get(decoding), seconds)
         elif prefill_tokens >= _SMALLEST_CHUNK_TOKENS:
-            alone = max(seconds - self.decode_s(decoding), seconds * 0.1)
-            self._prefill_token_s = _blend(self._prefill_token_s, alone / prefill_tokens)
+            marginal = max(seconds - self.step_s(decoding), seconds * 0.2)
+            self._token_s = _blend(self._token_s, marginal / prefill_tokens)
 
-    def decode_s(self, decoding: int) -> float:
-        """Expected time of a step with `decoding` streams and no prompt; 0 when nothing is known."""
-        if decoding == 0 or not self._decode_s:
+    def step_s(self, decoding: int) -> float:
+        """Expected time of a step with `decoding` streams (at least one) and no prompt; 0 when nothing is known."""
+        if not self._step_s:
             return 0.0
-        nearest = min(self._decode_s, key=lambda known: abs(known - decoding))
-        return self._decode_s[nearest]
+        return self._step_s[min(self._step_s, key=lambda known: abs(known - decoding))]
 
     def prefill_tokens(self, *, decoding: int, limit: int) -> int:
         """Prompt tokens for the next step, between 1 and `limit`."""
-        if self._prefill_token_s is None:
-            return min(_FIRST_CHUNK_TOKENS, limit)
-        alone = self.decode_s(decoding)
-        room_s = alone * (LONGEST_STEP_RATIO - 1) if decoding else LONGEST_PREFILL_STEP_S
-        return max(1, min(limit, max(_SMALLEST_CHUNK_TOKENS, int(room_s / self._prefill_token_s))))
+        fixed = self.step_s(decoding)
+        smallest = _SMALLEST_CHUNK_TOKENS if decoding else _SMALLEST_LONE_CHUNK_TOKENS
+        if self._token_s is None:
+            return min(smallest, limit)
+        room_s = fixed * (LONGEST_STEP_RATIO - 1) if decoding else LONGEST_PREFILL_STEP_S - fixed
+        return min(limit, max(smallest, int(room_s / self._token_s)))
 
 
 def _blend(old: float | None, new: float) -> float:

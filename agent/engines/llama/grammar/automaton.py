@@ -6,8 +6,10 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from agent.engines.llama.grammar import regex
+from agent.engines.llama.grammar.gbnf import Ranges
 from agent.engines.llama.grammar.regex import UNIVERSE, PatternError
 
 MAX_PATTERN_STATES = 3000
@@ -27,6 +29,8 @@ class Automaton:
     edges: tuple[tuple[Edge, ...], ...]
     accepting: frozenset[int]
     universal: frozenset[int] = frozenset()
+    steps: int = field(default=0, compare=False)
+    """What it took to build it."""
 
     def accepts(self, text: str) -> bool:
         state = 0
@@ -57,6 +61,8 @@ class Automaton:
     @cached_property
     def longest(self) -> int | None:
         """Length of the longest string accepted; None when there is no longest."""
+        if self.universal:
+            return None
         incoming = [0] * len(self.edges)
         for edges in self.edges:
             for _, _, target in edges:
@@ -106,7 +112,7 @@ def from_pattern(pattern: str) -> Automaton:
 
 @dataclass
 class _State:
-    chars: list[tuple[regex.Ranges, int]] = field(default_factory=list)
+    chars: list[tuple[Ranges, int]] = field(default_factory=list)
     empty: list[int] = field(default_factory=list)
     at_start: list[int] = field(default_factory=list)
     at_end: list[int] = field(default_factory=list)
@@ -202,7 +208,7 @@ class _Determinizer:
         last = self._source.last
         accepting = [last in self._closure(subset, at_end=True) for subset in self._subsets]
         universal = {number for number, subset in enumerate(self._subsets) if last in subset}
-        return _trimmed(edges, accepting, universal)
+        return _trimmed(edges, accepting, universal, self._work)
 
     def _number(self, subset: frozenset[int]) -> int:
         if subset not in self._numbers:
@@ -244,7 +250,7 @@ class _Determinizer:
         active: dict[int, int] = {}
         edges: list[Edge] = []
         cuts = sorted(opening.keys() | closing.keys())
-        for low, following in zip(cuts, cuts[1:], strict=False):
+        for low, following in pairwise(cuts):
             for target in opening.get(low, ()):
                 active[target] = active.get(target, 0) + 1
             for target in closing.get(low, ()):
@@ -260,7 +266,7 @@ class _Determinizer:
         return tuple(edges)
 
 
-def _trimmed(edges: list[tuple[Edge, ...]], accepting: list[bool], universal: set[int]) -> Automaton:
+def _trimmed(edges: list[tuple[Edge, ...]], accepting: list[bool], universal: set[int], steps: int) -> Automaton:
     """Without the states that cannot reach an accepting one."""
     sources: list[list[int]] = [[] for _ in edges]
     for state, leaving in enumerate(edges):
@@ -279,4 +285,5 @@ def _trimmed(edges: list[tuple[Edge, ...]], accepting: list[bool], universal: se
         tuple(tuple((low, high, numbers[t]) for low, high, t in edges[state] if t in alive) for state in kept),
         frozenset(numbers[state] for state in kept if accepting[state]),
         frozenset(numbers[state] for state in universal),
+        steps,
     )

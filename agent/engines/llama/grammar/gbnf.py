@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import groupby
 
-from agent.engines.llama.grammar.rejection import reject_size
+from agent.engines.llama.grammar.rejection import Budget, reject_size
 
 Alternative = tuple[str, ...]
 """Symbols in a row: a terminal starts with a quote or a bracket, a rule name with a letter."""
@@ -26,9 +28,14 @@ _CHAIN_COUNT = 64
 
 def literal(text: str) -> str:
     """A terminal that matches exactly `text`, which must not be empty."""
-    return '"' + "".join(_escaped(ord(c), safe=c != '"' and c != "\\") for c in text) + '"'
+    if text.isascii() and text.isprintable():
+        escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    else:
+        escaped = "".join(_escaped(ord(c), safe=c != '"' and c != "\\") for c in text)
+    return f'"{escaped}"'
 
 
+@lru_cache(maxsize=512)
 def char_class(ranges: Ranges) -> str:
     """A terminal that matches one code point of `ranges`, which must not be empty."""
     parts = []
@@ -56,12 +63,16 @@ class Grammar:
     Whatever adds rules raises `RequestError` when the grammar grows past `MAX_TEXT_CHARACTERS`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._rules: dict[str, list[Alternative]] = {}
         self._names: dict[tuple[Alternative, ...], str] = {}
         self._repeats: dict[tuple[str, str, int], str] = {}
         self._reserved = 0
         self._characters = 0
+
+    def spend(self, steps: int) -> None:
+        self._budget.spend(steps)
 
     def reserve(self) -> str:
         """A name for a rule that is defined later, so that rules can be recursive."""
@@ -70,6 +81,7 @@ class Grammar:
 
     def define(self, name: str, alternatives: Iterable[Alternative]) -> None:
         kept = list(dict.fromkeys(alternatives))
+        self.spend(4 + 2 * len(kept))
         self._characters += 8 + sum(3 + len(symbol) for alternative in kept for symbol in alternative)
         if self._characters > MAX_TEXT_CHARACTERS:
             raise reject_size()
@@ -89,26 +101,24 @@ class Grammar:
         Built as a prefix tree: llama.cpp checks each token against every alternative that is still open.
         """
         root = self.reserve()
-        pending: list[tuple[str, list[str]]] = [(root, sorted(set(texts)))]
+        pending: list[tuple[str, list[str], int]] = [(root, sorted(set(texts)), 0)]
         while pending:
-            name, rest = pending.pop()
-            alternatives: list[Alternative] = []
-            by_first: dict[str, list[str]] = {}
-            for text in rest:
-                if text:
-                    by_first.setdefault(text[0], []).append(text)
-                else:
-                    alternatives.append(EMPTY)
-            for group in by_first.values():
-                # Sorted: the common prefix of all is that of the first and the last.
+            name, rest, size = pending.pop()
+            alternatives: list[Alternative] = [EMPTY] if rest and len(rest[0]) == size else []
+            self.spend(len(rest))
+            for _, members in groupby(rest[len(alternatives) :], key=lambda text: text[size]):
+                group = list(members)
                 first, last = group[0], group[-1]
-                size = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
                 if len(group) == 1:
-                    alternatives.append((literal(first),))
-                else:
-                    tail = self.reserve()
-                    pending.append((tail, [text[size:] for text in group]))
-                    alternatives.append((literal(first[:size]), tail))
+                    alternatives.append((literal(first[size:]),))
+                    continue
+                # Sorted: the common prefix of all is that of the first and the last.
+                common = size + 1
+                while common < len(first) and first[common] == last[common]:
+                    common += 1
+                tail = self.reserve()
+                pending.append((tail, group, common))
+                alternatives.append((literal(first[size:common]), tail))
             self.define(name, alternatives)
         return root
 
@@ -184,6 +194,20 @@ class Grammar:
             ]
             lines.append(f"{name} ::= " + " | ".join(" ".join(a) if a else '""' for a in alternatives))
         return "\n".join(lines) + "\n"
+
+    def impossible(self, start: str) -> set[str]:
+        """The rules below `start`, itself included, that can match no finite text."""
+        reachable = self._reachable(start)
+        return set(reachable) - self._productive(reachable)
+
+    def is_recursive(self, name: str) -> bool:
+        """Whether the rule is among those that it is made of."""
+        return any(
+            symbol == name or name in self._reachable(symbol)
+            for alternative in self._rules[name]
+            for symbol in alternative
+            if is_rule(symbol)
+        )
 
     def _reachable(self, start: str) -> Sequence[str]:
         seen = {start: None}

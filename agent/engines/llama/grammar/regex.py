@@ -1,12 +1,12 @@
 """The regular expressions that `pattern` may hold, parsed into a tree.
 
-Supported: literal characters, `.`, `[...]` and `[^...]` with ranges, `\\d \\w \\s \\D \\W \\S`, `\\t \\n \\r \\f \\v \\xHH \\uHHHH`, an
-escaped punctuation character, `(...)`, `(?:...)`, `(?<name>...)`, `|`, `* + ? {m} {m,} {m,n}` (also lazy: the same
-language), `^` and `$`. Anything else is a `PatternError`.
+Supported: literal characters, `.`, `[...]` and `[^...]` with ranges, `\\d \\w \\s \\D \\W \\S`,
+`\\t \\n \\r \\f \\v \\xHH \\uHHHH`, an escaped punctuation character, `(...)`, `(?:...)`, `(?<name>...)`, `|`,
+`* + ? {m} {m,} {m,n}` (also lazy: the same language), `^` and `$`. Anything else is a `PatternError`.
 
-JSON Schema says ECMA-262; validators in Python use `re`, which reads `\\d \\w \\s` as Unicode classes. The sets here are
-such that a text matches under both readings: `surely` holds the code points that are in a class under each, `possibly`
-those that are under at least one, and a negation takes the complement of `possibly`.
+JSON Schema says ECMA-262; validators in Python use `re`, which reads `\\d \\w \\s` as Unicode classes. A text that is
+generated matches under both readings: `surely` holds the code points that are in a class under each, `possibly` those
+that are under at least one, and a negation takes the complement of `possibly`.
 """
 
 from __future__ import annotations

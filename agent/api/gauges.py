@@ -1,0 +1,95 @@
+"""What Prometheus sees of the runtime and of the connections, read at the moment it asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from agent.api.connection import ConnectionCount
+from agent.runtime.snapshot import ModelSnapshot, RuntimeSnapshot
+
+if TYPE_CHECKING:
+    from agent.runtime.service import Runtime
+
+STATES = ("unloaded", "loading", "ready", "unloading", "backoff", "failed")
+
+
+class RuntimeGauges(Collector):
+    def __init__(self, runtime: Runtime, connections: ConnectionCount) -> None:
+        self._runtime = runtime
+        self._connections = connections
+
+    def describe(self) -> list[Metric]:
+        """Nothing, so that registering does not need a running runtime."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        snapshot = self._runtime.snapshot()
+        yield from _queue(snapshot)
+        yield from _memory(snapshot)
+        yield from _models(snapshot.models)
+        yield _gauge("edge_http_connections", "Open connections", self._connections.open)
+        yield _counter("edge_http_connections_refused", "Turned away by the guard", self._connections.refused)
+
+
+def _queue(snapshot: RuntimeSnapshot) -> Iterator[Metric]:
+    queue, counters = snapshot.queue, snapshot.counters
+    waiting = GaugeMetricFamily("llm_queue_size", "Requests waiting, by priority", labels=["priority"])
+    for name, count in (("high", queue.high), ("normal", queue.normal), ("low", queue.low)):
+        waiting.add_metric([name], count)
+    yield waiting
+    yield _gauge("edge_queue_capacity", "Requests that may wait", queue.capacity)
+    yield _counter("edge_queue_rejected", "Requests refused because the queue was full", counters.rejected)
+    yield _counter("edge_queue_expired", "Requests whose deadline passed while they waited", counters.expired)
+    yield _counter("edge_queue_wait_seconds", "Time that requests waited, summed up", counters.queued_s)
+    yield _counter("edge_model_loads", "Times a model was loaded", counters.loads)
+    yield _counter("edge_model_load_failures", "Times a model could not be loaded", counters.load_failures)
+    yield _counter("edge_model_evictions", "Times an idle model made room for another", counters.evictions)
+
+
+def _memory(snapshot: RuntimeSnapshot) -> Iterator[Metric]:
+    ledger = snapshot.ledger
+    yield _gauge("edge_memory_budget_bytes", "What all models may take together", ledger.budget_bytes)
+    yield _gauge("edge_memory_available_bytes", "What the system could still give to models", ledger.available_bytes)
+    yield _gauge("edge_memory_charged_bytes", "What the ledger has given out", ledger.charged_bytes)
+    yield _gauge("edge_memory_held_bytes", "What the workers hold, as measured", ledger.held_bytes)
+
+
+def _models(models: tuple[ModelSnapshot, ...]) -> Iterator[Metric]:
+    """One line per model and metric; what only a loaded model knows is 0 without one."""
+    active = GaugeMetricFamily("llm_active_requests", "Requests that a worker has", labels=["model"])
+    batch = GaugeMetricFamily("llm_batch_size", "Sequences decoded together", labels=["model"])
+    gpu = GaugeMetricFamily("llm_gpu_memory_bytes", "Device memory the model holds", labels=["model"])
+    kv = GaugeMetricFamily("edge_model_kv_used_tokens", "Tokens in the KV cache", labels=["model"])
+    prefix = GaugeMetricFamily("edge_model_prefix_cache_bytes", "Host memory of idle conversations", labels=["model"])
+    resident = GaugeMetricFamily("edge_model_resident_bytes", "The worker's resident memory", labels=["model"])
+    charged = GaugeMetricFamily("edge_model_charged_bytes", "What the ledger charges the model", labels=["model"])
+    threads = GaugeMetricFamily("edge_model_threads", "Threads that generate", labels=["model"])
+    state = GaugeMetricFamily("edge_model_state", "1 for the state the model is in", labels=["model", "state"])
+    crashes = CounterMetricFamily("edge_worker_restarts", "Crashes of the model's worker", labels=["model"])
+    for model in models:
+        name, stats = [model.name], model.stats
+        active.add_metric(name, model.running)
+        batch.add_metric(name, stats.active_sequences if stats else 0)
+        gpu.add_metric(name, stats.gpu_bytes if stats else 0)
+        kv.add_metric(name, stats.kv_used_tokens if stats else 0)
+        prefix.add_metric(name, stats.prefix_cache_bytes if stats else 0)
+        resident.add_metric(name, stats.resident_bytes if stats else 0)
+        charged.add_metric(name, model.charged_bytes)
+        threads.add_metric(name, stats.threads if stats else 0)
+        crashes.add_metric(name, model.crashes)
+        for one in STATES:
+            state.add_metric([model.name, one], one == model.state)
+    yield from (active, batch, gpu, kv, prefix, resident, charged, threads, state, crashes)
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)

@@ -1,0 +1,323 @@
+"""The composition root: settings in, a running daemon out. The only place where all parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.api.keys import ApiKeys
+from agent.api.listener import Listener
+from agent.api.security import check_binding
+from agent.api.server import make_app
+from agent.api.settings import ApiSettings
+from agent.config import API_KEY_VARIABLE, unknown_variables
+from agent.errors import ConfigError, EdgeAgentError, UnavailableError
+from agent.hardware import board as boards
+from agent.hardware.memory import budget_bytes, read_memory
+from agent.hardware.profile import choose, load_profiles
+from agent.instance import Instance
+from agent.plan import plan_models
+from agent.runtime.service import Runtime
+from agent.runtime.spec import Limits, ModelSpec
+from agent.settings import Settings, declarations
+from agent.store.store import Store
+from agent.version import version
+
+MIB = 1024 * 1024
+LIVE = frozenset({"keep_alive_s", "log_level", "log_format"})
+"""Settings, besides API keys and models, whose new value counts after a reload; the others need a restart."""
+
+_log = logging.getLogger("agent.app")
+
+
+async def serve(load: Callable[[], Settings]) -> None:
+    """Runs the daemon until SIGTERM or SIGINT. `load` reads the configuration: at start, and again on SIGHUP.
+
+    Raises `EdgeAgentError` if it cannot start.
+    """
+    settings = load()
+    instance = Instance(settings.state_dir)
+    instance.acquire()
+    try:
+        await Daemon(settings, load).run(instance)
+    finally:
+        instance.release()
+
+
+class Daemon:
+    """All parts of one running edge-agent, as the API sees it (`agent.api.models.Daemon`)."""
+
+    def __init__(self, settings: Settings, load: Callable[[], Settings]) -> None:
+        self.version = version()
+        self.started_at = time.time()
+        self._settings = settings
+        self._load = load
+        self._board = boards.detect()
+        self._match = choose(self._board, load_profiles(), settings.profile)
+        source = str(settings.config_file or "the configuration")
+        self._profile = self._match.profile.resolve(self._board, settings.profile_overrides, source=source)
+        self._store = Store(settings.state_dir / "models")
+        self._runtime = Runtime(limits(settings), memory=self._budget_bytes, environment=worker_environment(os.environ))
+        self._plan_budget_bytes = self._budget_bytes(0)
+        """Fixed at start, so that a reload plans a model as before and needs no new worker for it."""
+        self._sampling: dict[str, Mapping[str, float | int]] = {}
+        self._keys = ApiKeys(digests(settings))
+        self._listener = Listener(
+            make_app(self._runtime, self._store, api_settings(settings, self._sampling), daemon=self, keys=self._keys)
+        )
+        self._url = ""
+        self._changing = asyncio.Lock()
+        self._stopping = asyncio.Event()
+        self._reloads: set[asyncio.Task[None]] = set()
+        self._forced = False
+
+    async def run(self, instance: Instance) -> None:
+        """Serves until told to stop, then lets running requests finish. Raises `EdgeAgentError` if it cannot start."""
+        settings = self._settings
+        self._handle_signals()
+        self._runtime.set_models(self._apply(settings))
+        self._url = url_of(settings.host, await self._listen(settings.host, settings.port))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._runtime.run(), name="runtime")
+                instance.announce(self._url, self.version)
+                self._say_ready()
+                await self._stopping.wait()
+                notify("STOPPING=1")
+                await self._shut_down()
+        except asyncio.CancelledError:
+            if not self._forced:
+                raise
+            _log.warning("stopped at once; running requests were cut off")
+            await self._listener.close(0)
+
+    def about(self) -> Mapping[str, Any]:
+        """What /status adds: where the daemon is, and on which board."""
+        board, profile = self._board, self._profile
+        return {
+            "url": self._url,
+            "state_dir": str(self._settings.state_dir),
+            "config_file": str(self._settings.config_file) if self._settings.config_file else None,
+            "board": {
+                "model": board.model,
+                "soc": board.soc,
+                "architecture": board.architecture,
+                "operating_system": board.operating_system,
+                "cores": board.cores,
+                "usable_cores": board.usable_cores,
+                "memory_bytes": board.memory_ceiling_bytes,
+                "gpu": board.gpu.name if board.gpu else None,
+            },
+            "profile": {
+                "name": profile.name,
+                "reason": self._match.reason,
+                "threads": profile.threads.generation,
+                "threads_batch": profile.threads.batch,
+                "gpu_layers": profile.llama.gpu_layers,
+            },
+        }
+
+    async def models_changed(self) -> None:
+        """Serve what the store and the settings say now. Raises `EdgeAgentError`, and changes nothing then."""
+        async with self._changing:
+            self._runtime.set_models(await asyncio.to_thread(self._plan, self._settings))
+
+    async def reload(self) -> None:
+        """Read the configuration again and apply keys and models; a mistake in it is logged and changes nothing."""
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        try:
+            async with self._changing:
+                new = await asyncio.to_thread(self._load)
+                keys = ApiKeys(digests(new))
+                check_binding(self._settings.host, keys)
+                specs = await asyncio.to_thread(self._plan, new)
+                self._runtime.set_models(specs)
+                self._keys.replace(digests(new))
+                self._remember_sampling(new)
+                if later := needing_restart(self._settings, new):
+                    _log.warning("changed, but only a restart applies it: %s", ", ".join(later))
+                self._settings = new
+            _log.info("configuration reloaded: %s", _counted(len(specs), "model"))
+        except EdgeAgentError as error:
+            _log.error("the configuration was not reloaded: %s", error)
+        finally:
+            notify("READY=1")
+
+    def _apply(self, settings: Settings) -> list[ModelSpec]:
+        for name in unknown_variables(os.environ):
+            _log.warning("the environment variable %s sets nothing", name)
+        self._remember_sampling(settings)
+        return self._plan(settings)
+
+    def _plan(self, settings: Settings) -> list[ModelSpec]:
+        listing = self._store.scan()
+        for broken in listing.broken:
+            _log.warning("version %s of model %s cannot be used: %s", broken.version, broken.name, broken.reason)
+        specs = plan_models(
+            listing.models,
+            self._profile,
+            settings.models,
+            self._plan_budget_bytes,
+            cores=self._board.usable_cores,
+            default_keep_alive_s=settings.idle_limit_s,
+            chat_templates=_chat_templates(settings),
+        )
+        for name in settings.models.keys() - {spec.name for spec in specs}:
+            _log.warning("models.%s is configured, but no such model is in the store and it has no path", name)
+        return specs
+
+    def _remember_sampling(self, settings: Settings) -> None:
+        self._sampling.clear()
+        self._sampling.update({name: model.sampling.chosen() for name, model in settings.models.items()})
+
+    def _budget_bytes(self, held_bytes: int) -> int:
+        return budget_bytes(read_memory(), self._profile.memory, held_bytes=held_bytes)
+
+    async def _listen(self, host: str, port: int) -> int:
+        try:
+            return await self._listener.open(host, port, keys=self._keys)
+        except ConfigError as error:
+            if error.param != "port":
+                raise
+            raise UnavailableError(error.message, hint=error.hint, param=error.param) from None
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+
+        def stop(name: str) -> None:
+            if not self._stopping.is_set():
+                _log.info("%s: stopping; running requests get %g s", name, self._settings.shutdown_grace_s)
+                self._stopping.set()
+            elif main is not None and not self._forced:
+                self._forced = True
+                main.cancel()
+
+        def reload() -> None:
+            task = loop.create_task(self.reload(), name="reload")
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop, number.name)
+        loop.add_signal_handler(signal.SIGHUP, reload)
+
+    def _say_ready(self) -> None:
+        count = len(self._runtime.snapshot().models)
+        _log.info(
+            "edge-agent %s is ready on %s (%s, profile %s, %s)",
+            self.version,
+            self._url,
+            self._board.model,
+            self._profile.name,
+            _counted(count, "model"),
+        )
+        notify("READY=1")
+        if sys.stdout.isatty():
+            print(what_next(self._url, has_models=count > 0, needs_key=bool(self._keys)), flush=True)
+
+    async def _shut_down(self) -> None:
+        grace_s = self._settings.shutdown_grace_s
+        self._listener.refuse()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._runtime.stop(grace_s), name="stop runtime")
+            group.create_task(self._listener.close(grace_s), name="stop listener")
+        _log.info("stopped")
+
+
+def limits(settings: Settings) -> Limits:
+    """What the runtime is held to."""
+    cap_mb = settings.memory_budget_mb
+    return Limits(
+        queue_capacity=settings.queue_capacity,
+        default_deadline_s=settings.request_timeout_s,
+        memory_cap_bytes=None if cap_mb is None else cap_mb * MIB,
+        heartbeat_s=settings.heartbeat_s,
+        hang_timeout_s=settings.hang_timeout_s,
+    )
+
+
+def api_settings(settings: Settings, sampling: Mapping[str, Mapping[str, float | int]]) -> ApiSettings:
+    """What the HTTP side is held to."""
+    return ApiSettings(
+        hosts=settings.allowed_hosts,
+        origins=settings.allowed_origins,
+        body_limit_bytes=settings.max_body_mb * MIB,
+        head_timeout_s=settings.header_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        request_timeout_s=settings.request_timeout_s,
+        sampling=sampling,
+    )
+
+
+def digests(settings: Settings) -> dict[str, str]:
+    """The API keys as the API keeps them: SHA-256 in hex by name."""
+    return {key.name: key.sha256 for key in settings.api_keys}
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What workers inherit: they open hostile files, so no secret, and not the line to systemd."""
+    withheld = {API_KEY_VARIABLE, "NOTIFY_SOCKET"}
+    return {name: value for name, value in environment.items() if name not in withheld}
+
+
+def needing_restart(old: Settings, new: Settings) -> list[str]:
+    """Names of settings that differ and that a reload cannot apply."""
+    names = [*declarations(Settings), "profile_overrides"]
+    return [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
+
+
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches a daemon that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host.strip("[]"), host.strip("[]"))
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def what_next(url: str, *, has_models: bool, needs_key: bool) -> str:
+    """What a person may type now."""
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
+    body = '{"messages": [{"role": "user", "content": "Hello"}]}'
+    ask = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
+    lines = ["", f"edge-agent is ready on {url}. In another terminal:", ""]
+    if not has_models:
+        lines += ["  edge-agent models import FILE.gguf", "", "and then", ""]
+    return "\n".join([*lines, f"  {ask}", "  edge-agent chat", "", "Ctrl-C stops it.", ""])
+
+
+def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
+    """Tell systemd (sd_notify(3)); nothing happens elsewhere."""
+    address = environment.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.connect("\0" + address[1:] if address.startswith("@") else address)
+        line.send(state.encode())
+
+
+def _chat_templates(settings: Settings) -> dict[str, str]:
+    """The text of the templates that models are given. Raises `ConfigError`."""
+    templates = {}
+    for name, model in settings.models.items():
+        if model.chat_template is None:
+            continue
+        try:
+            templates[name] = model.chat_template.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(
+                f"models.{name}.chat_template = '{model.chat_template}' cannot be read: {reason}.",
+                param=f"models.{name}.chat_template",
+            ) from None
+    return templates
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

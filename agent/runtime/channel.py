@@ -1,0 +1,76 @@
+"""The daemon's ends of a worker's socket and of the pipe that carries its output, as asyncio protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from agent.runtime.child_log import ChildLog
+from agent.runtime.wire import FrameReader, FromWorker, decode_from_worker
+
+_log = logging.getLogger(__name__)
+
+
+class Channel(asyncio.Protocol):
+    """The daemon's end of the socket."""
+
+    def __init__(
+        self,
+        received: Callable[[list[FromWorker]], None],
+        resumed: Callable[[], None],
+        closed: Callable[[str], None],
+    ) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.writable = True
+        self._received = received
+        self._resumed = resumed
+        self._closed = closed
+        self._frames = FrameReader()
+        self._problem = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                self._received(decode_from_worker(body))
+        except (ValueError, msgspec.MsgspecError) as error:
+            self._problem = f"sent a frame that is none: {error}"
+            if self.transport is not None:
+                self.transport.abort()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self._resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed(self._problem)
+
+
+class LogPipe(asyncio.Protocol):
+    """The daemon's end of the pipe that carries the worker's standard error and output."""
+
+    def __init__(self, name: str, closed: Callable[[], None]) -> None:
+        self.log = ChildLog()
+        self._name = name
+        self._closed = closed
+
+    def data_received(self, data: bytes) -> None:
+        self._emit(self.log.feed(data, time.monotonic()))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._emit(self.log.flush(time.monotonic()))
+        self._closed()
+
+    def _emit(self, lines: list[str]) -> None:
+        for line in lines:
+            _log.info("%s: %s", self._name, line)

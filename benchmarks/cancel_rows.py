@@ -1,0 +1,62 @@
+"""How soon a slot is free again after its client has gone, while decoding and in the middle of a prompt."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+
+from benchmarks.bench import MODEL, Bench, completion
+from benchmarks.client import Exchange, exchange_all
+from benchmarks.report import Row
+
+# Asking /status is how the end of a request is seen from outside; an answer takes a few milliseconds.
+_POLL_S = 0.002
+
+
+def cancel(bench: Bench) -> Iterator[Row]:
+    decode_s: list[float] = []
+    steps_s: list[float] = []
+    for turn in range(bench.repeats(12, 2)):
+        leaving = completion(bench.raw.prompt(16, 80_000 + turn), 400)
+        leaving.close_after = 10
+        freed_s = _time_to_free(bench, leaving)
+        times = [at for at, _ in leaving.events]
+        steps_s += [later - earlier for earlier, later in itertools.pairwise(times)][1:]
+        decode_s.append(freed_s)
+    step_s = statistics.median(steps_s)
+    yield _row("cancel while decoding", "decode step", decode_s, step_s)
+
+    micro_batch_tokens = 512
+    micro_batch_s = bench.raw.run([bench.raw.prompt(micro_batch_tokens, 81_000)], 2)[0]
+    prefill_s: list[float] = []
+    for turn in range(bench.repeats(5, 1)):
+        leaving = completion(bench.raw.prompt(1500, 82_000 + turn), 4)
+        leaving.close_at = 0.4 + 0.15 * turn
+        prefill_s.append(_time_to_free(bench, leaving))
+        if leaving.events:
+            raise RuntimeError("the prompt was read before the client left; use a larger model")
+    yield _row("cancel during prefill", f"micro-batch of {micro_batch_tokens}", prefill_s, micro_batch_s)
+
+
+def _time_to_free(bench: Bench, leaving: Exchange) -> float:
+    """Seconds from the client's close to /status showing its slot free."""
+    bench.daemon.wait_until_idle()
+    exchange_all(bench.daemon.port, [leaving])
+    while bench.daemon.model(MODEL)["slots_used"]:
+        time.sleep(_POLL_S)
+    return time.perf_counter() - leaving.closed_at
+
+
+def _row(what: str, unit: str, freed_s: list[float], limit_s: float) -> Row:
+    asking_s = 0.01
+    worst_s = max(freed_s)
+    return Row(
+        what=what,
+        bar=f"slot free within one {unit}",
+        measured=f"median {statistics.median(freed_s) * 1e3:.1f} ms, worst {worst_s * 1e3:.1f} ms; one {unit} is "
+        f"{limit_s * 1e3:.1f} ms (10 ms allowed for asking)",
+        passed=worst_s <= limit_s + asking_s,
+        numbers={"freed_s": freed_s, "limit_s": limit_s, "asking_s": asking_s},
+    )

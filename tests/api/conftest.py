@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import pytest
+
+from agent.api.keys import ApiKeys
+from agent.api.listener import Listener
+from agent.api.parts import CONNECTIONS
+from agent.api.server import make_app
+from agent.api.settings import ApiSettings
+from agent.errors import ModelNotFoundError, RequestError
+from tests.api.scripted_runtime import ScriptedRuntime
+
+
+@dataclass(frozen=True)
+class Stored:
+    version: str
+
+
+class ScriptedStore:
+    """The two calls the HTTP side makes; a real store is tested where it lives."""
+
+    def __init__(self) -> None:
+        self.versions = ["1", "2"]
+        self.active = "1"
+
+    def activate(self, name: str, version: str) -> Stored:
+        if version not in self.versions:
+            raise ModelNotFoundError(f"{name} has no version {version}.", param="version")
+        self.active = version
+        return Stored(version)
+
+    def rollback(self, name: str) -> Stored:
+        if self.active == "1":
+            raise RequestError(f"{name} has no earlier version to go back to.")
+        self.active = "1"
+        return Stored("1")
+
+
+class ScriptedDaemon:
+    version = "9.9.9"
+    started_at = time.time()
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    def about(self) -> Mapping[str, Any]:
+        return {"profile": {"name": "pi5"}, "board": {"model": "Raspberry Pi 5"}}
+
+    async def models_changed(self) -> None:
+        self.changes += 1
+
+
+@dataclass
+class Server:
+    """A listening server and a client of it."""
+
+    runtime: ScriptedRuntime
+    store: ScriptedStore
+    daemon: ScriptedDaemon
+    keys: ApiKeys
+    app: aiohttp.web.Application
+    listener: Listener
+    port: int
+    http: aiohttp.ClientSession
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def post(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
+        """Status, decoded JSON and headers."""
+        data = body if isinstance(body, bytes | str) or body is None else None
+        json = None if data is not None or body is None else body
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.http.post(self.url + path, json=json, data=data, headers=named) as response:
+            return response.status, await response.json(), response.headers
+
+    async def get(self, path: str, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self.http.get(self.url + path, headers=named) as response:
+            return response.status, await response.json(), response.headers
+
+    async def chat(self, content: str = "Hi", **fields: Any) -> tuple[int, Any, Mapping[str, str]]:
+        body = {"model": "tiny", "messages": [{"role": "user", "content": content}], **fields}
+        return await self.post("/v1/chat/completions", body)
+
+    def app_connections(self) -> int:
+        return self.app[CONNECTIONS].open
+
+    async def raw(self, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A bare connection that has sent `data`."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        writer.write(data)
+        await writer.drain()
+        return reader, writer
+
+
+Serve = Callable[..., Awaitable[Server]]
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a server with the given `ApiSettings` fields and `keys` (by name)."""
+    async with AsyncExitStack() as stack:
+
+        async def start(*, keys: dict[str, str] | None = None, **settings: Any) -> Server:
+            runtime, store, daemon = ScriptedRuntime(), ScriptedStore(), ScriptedDaemon()
+            held = ApiKeys.of(keys or {})
+            app = make_app(runtime, store, ApiSettings(**settings), daemon=daemon, keys=held)  # type: ignore[arg-type]
+            listener = Listener(app)
+            port = await listener.open("127.0.0.1", 0, keys=held)
+            stack.push_async_callback(listener.close, 0.0)
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            return Server(runtime, store, daemon, held, app, listener, port, http)
+
+        yield start
+
+
+@pytest.fixture
+async def server(serve: Serve) -> Server:
+    return await serve()
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 2.0) -> float:
+    """Waits for `condition`; returns how long it took. Fails after `timeout_s`."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < timeout_s, "it did not come to be"
+        await asyncio.sleep(0.001)
+    return time.monotonic() - start
+
+
+def chat_request(content: str = "Hi", *, extra: str = "", stream: bool = True) -> bytes:
+    """A raw HTTP request for a chat completion."""
+    messages = [{"role": "user", "content": content}]
+    body = json.dumps({"model": "tiny", "stream": stream, "messages": messages})
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{extra}Content-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
