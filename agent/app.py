@@ -17,23 +17,28 @@ from agent.api.keys import ApiKeys
 from agent.api.listener import Listener
 from agent.api.security import check_binding
 from agent.api.server import make_app
-from agent.api.settings import ApiSettings
-from agent.config import API_KEY_VARIABLE, unknown_variables
+from agent.config import unknown_variables
 from agent.errors import ConfigError, EdgeAgentError, UnavailableError
 from agent.hardware import board as boards
 from agent.hardware.memory import budget_bytes, read_memory
 from agent.hardware.profile import choose, load_profiles
-from agent.instance import Instance
+from agent.instance import Instance, url_of
+from agent.logs import start_logging
 from agent.plan import plan_models
 from agent.runtime.service import Runtime
-from agent.runtime.spec import Limits, ModelSpec
-from agent.settings import Settings, declarations
+from agent.runtime.spec import ModelSpec
+from agent.settings import Settings
 from agent.store.store import Store
 from agent.version import version
-
-MIB = 1024 * 1024
-LIVE = frozenset({"keep_alive_s", "log_level", "log_format"})
-"""Settings, besides API keys and models, whose new value counts after a reload; the others need a restart."""
+from agent.wiring import (
+    api_settings,
+    chat_templates,
+    digests,
+    limits,
+    needing_restart,
+    what_next,
+    worker_environment,
+)
 
 _log = logging.getLogger("agent.app")
 
@@ -145,6 +150,7 @@ class Daemon:
                 if later := needing_restart(self._settings, new):
                     _log.warning("changed, but only a restart applies it: %s", ", ".join(later))
                 self._settings = new
+                start_logging(new.log_level, new.log_format)
             _log.info("configuration reloaded: %s", _counted(len(specs), "model"))
         except EdgeAgentError as error:
             _log.error("the configuration was not reloaded: %s", error)
@@ -168,7 +174,7 @@ class Daemon:
             self._plan_budget_bytes,
             cores=self._board.usable_cores,
             default_keep_alive_s=settings.idle_limit_s,
-            chat_templates=_chat_templates(settings),
+            chat_templates=chat_templates(settings),
         )
         for name in settings.models.keys() - {spec.name for spec in specs}:
             _log.warning("models.%s is configured, but no such model is in the store and it has no path", name)
@@ -192,6 +198,7 @@ class Daemon:
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         main = asyncio.current_task()
+        on_terminal = sys.stdin is not None and sys.stdin.isatty()
 
         def stop(name: str) -> None:
             if not self._stopping.is_set():
@@ -201,14 +208,17 @@ class Daemon:
                 self._forced = True
                 main.cancel()
 
-        def reload() -> None:
-            task = loop.create_task(self.reload(), name="reload")
-            self._reloads.add(task)
-            task.add_done_callback(self._reloads.discard)
+        def hang_up() -> None:
+            if on_terminal and _terminal_is_gone():
+                stop("terminal closed")
+            else:
+                task = loop.create_task(self.reload(), name="reload")
+                self._reloads.add(task)
+                task.add_done_callback(self._reloads.discard)
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, reload)
+        loop.add_signal_handler(signal.SIGHUP, hang_up)
 
     def _say_ready(self) -> None:
         count = len(self._runtime.snapshot().models)
@@ -233,65 +243,6 @@ class Daemon:
         _log.info("stopped")
 
 
-def limits(settings: Settings) -> Limits:
-    """What the runtime is held to."""
-    cap_mb = settings.memory_budget_mb
-    return Limits(
-        queue_capacity=settings.queue_capacity,
-        default_deadline_s=settings.request_timeout_s,
-        memory_cap_bytes=None if cap_mb is None else cap_mb * MIB,
-        heartbeat_s=settings.heartbeat_s,
-        hang_timeout_s=settings.hang_timeout_s,
-    )
-
-
-def api_settings(settings: Settings, sampling: Mapping[str, Mapping[str, float | int]]) -> ApiSettings:
-    """What the HTTP side is held to."""
-    return ApiSettings(
-        hosts=settings.allowed_hosts,
-        origins=settings.allowed_origins,
-        body_limit_bytes=settings.max_body_mb * MIB,
-        head_timeout_s=settings.header_timeout_s,
-        body_timeout_s=settings.body_timeout_s,
-        request_timeout_s=settings.request_timeout_s,
-        sampling=sampling,
-    )
-
-
-def digests(settings: Settings) -> dict[str, str]:
-    """The API keys as the API keeps them: SHA-256 in hex by name."""
-    return {key.name: key.sha256 for key in settings.api_keys}
-
-
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What workers inherit: they open hostile files, so no secret, and not the line to systemd."""
-    withheld = {API_KEY_VARIABLE, "NOTIFY_SOCKET"}
-    return {name: value for name, value in environment.items() if name not in withheld}
-
-
-def needing_restart(old: Settings, new: Settings) -> list[str]:
-    """Names of settings that differ and that a reload cannot apply."""
-    names = [*declarations(Settings), "profile_overrides"]
-    return [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
-
-
-def url_of(host: str, port: int) -> str:
-    """Where this machine reaches a daemon that listens on `host`."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host.strip("[]"), host.strip("[]"))
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def what_next(url: str, *, has_models: bool, needs_key: bool) -> str:
-    """What a person may type now."""
-    key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
-    body = '{"messages": [{"role": "user", "content": "Hello"}]}'
-    ask = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
-    lines = ["", f"edge-agent is ready on {url}. In another terminal:", ""]
-    if not has_models:
-        lines += ["  edge-agent models import FILE.gguf", "", "and then", ""]
-    return "\n".join([*lines, f"  {ask}", "  edge-agent chat", "", "Ctrl-C stops it.", ""])
-
-
 def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
     """Tell systemd (sd_notify(3)); nothing happens elsewhere."""
     address = environment.get("NOTIFY_SOCKET", "")
@@ -302,21 +253,13 @@ def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
         line.send(state.encode())
 
 
-def _chat_templates(settings: Settings) -> dict[str, str]:
-    """The text of the templates that models are given. Raises `ConfigError`."""
-    templates = {}
-    for name, model in settings.models.items():
-        if model.chat_template is None:
-            continue
-        try:
-            templates[name] = model.chat_template.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(
-                f"models.{name}.chat_template = '{model.chat_template}' cannot be read: {reason}.",
-                param=f"models.{name}.chat_template",
-            ) from None
-    return templates
+def _terminal_is_gone() -> bool:
+    """SIGHUP is also what the kernel sends when the terminal that we were started on is closed."""
+    try:
+        os.tcgetpgrp(sys.stdin.fileno())
+    except OSError:
+        return True
+    return False
 
 
 def _counted(count: int, noun: str) -> str:

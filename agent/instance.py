@@ -81,6 +81,12 @@ class Instance:
             (self._folder / _NOTE).unlink(missing_ok=True)
 
 
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches a daemon that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host.strip("[]"), host.strip("[]"))
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def find_running(state_dir: Path) -> Running | None:
     """The daemon that serves `state_dir` right now, if there is one: a note alone proves nothing, the lock does."""
     note = _read(state_dir)

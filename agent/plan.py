@@ -14,6 +14,7 @@ from agent.store.manifest import MemoryNeed
 
 MIB = 1024 * 1024
 _SMALLEST_CONTEXT_TOKENS = 2048
+_IDLE_CONTEXTS = 4
 _WORKER_BYTES = 80 * MIB
 """A worker process with a large vocabulary in it, beside its buffers (docs/performance.md)."""
 
@@ -49,6 +50,9 @@ def plan_options(
         total: int = need.at(context, kv_type) + cache_mb * MIB + _WORKER_BYTES
         return total - budget_bytes
 
+    if need is not None and "prefix_cache_mb" not in said:
+        # What a few full contexts of idle conversations take: more would never be filled with anything worth keeping.
+        cache_mb = min(cache_mb, -(-_IDLE_CONTEXTS * need.per_1k_context * context // 1024 // MIB))
     if task == "embed":
         cache_mb, kv_type = 0, said.get("kv_type") or "f16"
     elif need is not None:

@@ -70,4 +70,6 @@ def rate(exchanges: list[Exchange]) -> float:
     end = min(times[-1] for _, times in streams)
     # An event may stand for several tokens where a character was held back until it was complete.
     tokens = sum(count / len(times) * sum(begin < at <= end for at in times) for count, times in streams)
+    if end <= begin:
+        raise RuntimeError("the streams did not run side by side: too few tokens for so fast a model")
     return tokens / (end - begin)

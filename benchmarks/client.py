@@ -215,6 +215,8 @@ def exchange_all(
                     continue
                 open_connections.add(connection)
                 selector.register(connection.socket, selectors.EVENT_READ, connection)
+            if not open_connections and not waiting:
+                break
             closing = [at for at in (item.exchange.close_at for item in open_connections) if at is not None]
             next_at = min([*closing, timeout_s, *(item.start_at for item in waiting[-1:])])
             ready = [key.data for key, _ in selector.select(max(0.0, next_at - now))]

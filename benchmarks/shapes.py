@@ -199,7 +199,7 @@ def _quantize_q4_k_m(source: Path, target: Path) -> None:
     import llama_cpp
 
     # The bindings print llama.cpp's log at this logger's level.
-    logging.getLogger("llama-cpp-python").setLevel(logging.ERROR)
+    logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL + 1)
     params = llama_cpp.llama_model_quantize_default_params()
     params.ftype = llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M
     params.nthread = os.cpu_count() or 1

@@ -7,6 +7,7 @@ whole size, and it takes any number of connections. This protocol stands in fron
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -150,7 +151,8 @@ class Connection(asyncio.Protocol):
         elif self._head_bytes:
             # Closing with unread bytes resets the connection, and the answer would be lost: read on a little.
             transport.write(raw_response(error))
-            transport.write_eof()
+            with suppress(OSError):
+                transport.write_eof()
             self._timer = self._loop.call_later(_LINGERING_S, transport.abort)
         else:
             transport.close()

@@ -15,6 +15,8 @@ from agent.runtime.wire import Sampling
 
 STOP_LIMIT = 16
 STOP_CHARACTERS = 512
+BREAKER_LIMIT = 64
+BREAKER_CHARACTERS = 64
 TOKEN_LIMIT = 2**31
 LOGIT_BIAS_LIMIT = 4096
 SEED_MODULUS = 2**32 - 1
@@ -126,7 +128,11 @@ class GenerationBody(Body, kw_only=True):
         if self.seed is not None:
             said["seed"] = None if self.seed == -1 else self.seed % SEED_MODULUS
         if self.dry_sequence_breakers is not None:
-            said["dry_sequence_breakers"] = tuple(self.dry_sequence_breakers)
+            breakers = self.dry_sequence_breakers
+            if len(breakers) > BREAKER_LIMIT or not all(0 < len(one) <= BREAKER_CHARACTERS for one in breakers):
+                expected = f"at most {BREAKER_LIMIT} strings of 1 to {BREAKER_CHARACTERS} characters"
+                raise wrong("dry_sequence_breakers", breakers, expected)
+            said["dry_sequence_breakers"] = tuple(breakers)
         if self.logit_bias is not None:
             said["logit_bias"] = _logit_bias(self.logit_bias)
         return Sampling(**{**defaults, **said})

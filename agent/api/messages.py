@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from agent.api.decode import wrong
+from agent.api.decode import shown, wrong
 from agent.errors import RequestError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
@@ -62,7 +62,7 @@ def _text(part: object, at: str) -> str:
     kind = part.get("type")
     if kind not in _TEXT_PARTS:
         raise RequestError(
-            f"`{at}` is of type {kind!r}; only text parts are taken.",
+            f"`{at}` is of type {shown(kind)}; only text parts are taken.",
             hint="Images, audio and files cannot be sent to this model.",
             param=at,
         )

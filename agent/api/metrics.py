@@ -77,6 +77,7 @@ class Metrics:
     def __init__(self, runtime: Runtime, connections: ConnectionCount) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
+        self._runtime = runtime
         self._models: dict[str, ModelMetrics] = {}
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -115,7 +116,9 @@ class Metrics:
         return found
 
     def text(self) -> bytes:
-        """Everything in Prometheus's text format."""
+        """Everything in Prometheus's text format; a model without requests shows zeros."""
+        for model in self._runtime.snapshot().models:
+            self.of(model.name)
         return generate_latest(self._registry)
 
 

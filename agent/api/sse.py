@@ -71,6 +71,5 @@ class EventStream:
         return self.response
 
     async def fail(self, error: EdgeAgentError) -> web.StreamResponse:
-        """Ends a started response with an error event, then the connection."""
-        self.response.force_close()
+        """Ends a started response with an error event in place of what is missing; the connection can go on."""
         return await self.finish(event(envelope(error)))

@@ -19,7 +19,13 @@ from agent.engines.llama.engine import Engine, failure
 from agent.engines.llama.library import start_backend
 from agent.engines.llama.model import AbortFlag, LlamaModel, predict
 from agent.engines.llama.prompt import PromptMaker
-from agent.engines.process import offer_to_oom_killer, release_free_memory, resident_bytes
+from agent.engines.process import (
+    die_with_parent,
+    leave_no_core,
+    offer_to_oom_killer,
+    release_free_memory,
+    resident_bytes,
+)
 from agent.errors import EdgeAgentError, EngineError, RequestError
 from agent.runtime.wire import (
     Cancel,
@@ -221,6 +227,8 @@ def main() -> None:
     """Load what the first message says, serve until told to stop."""
     # A ctypes call comes back only when it gets the interpreter lock: the default 5 ms wait for it is a decode step.
     sys.setswitchinterval(0.0005)
+    die_with_parent()
+    leave_no_core()
     offer_to_oom_killer()
     connection = Connection(int(sys.argv[1]))
     order = connection.receive_one(LoadModel)

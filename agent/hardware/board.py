@@ -144,7 +144,7 @@ def _model(root: Path, info: cpu.CpuInfo, processor: cpu.Processor) -> str:
         return model
     names = [sysfile.read_text(root / "sys/class/dmi/id" / name) or "" for name in ("sys_vendor", "product_name")]
     vendor, product = ("" if name in PLACEHOLDERS else name for name in names)
-    return f"{vendor} {product}".strip() or processor.name
+    return f"{vendor} {product}".strip() if product else processor.name
 
 
 def _soc(compatible: tuple[str, ...]) -> str:

@@ -87,7 +87,7 @@ def wheel_key(direct_url: str | None) -> str | None:
     """The key of our wheel cache out of pip's record of where a wheel came from: `.../wheels/<key>/<file>.whl`."""
     try:
         record = json.loads(direct_url or "")
-        path = PurePosixPath(unquote(urlsplit(record["url"]).path))
+        path = PurePosixPath(unquote(urlsplit(str(record["url"])).path))
     except (ValueError, KeyError, TypeError):
         return None
     return path.parent.name if path.suffix == ".whl" and path.parent.parent.name == "wheels" else None

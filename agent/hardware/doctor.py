@@ -52,6 +52,15 @@ class Report:
     checks: Checks
 
     @property
+    def suggested(self) -> tuple[str, ...]:
+        """The profile's models without those that do not fit now; where none is left, the largest that fits."""
+        too_large = [entry.model for entry in self.fits if not entry.fits]
+        fitting = [entry.model for entry in self.fits if entry.fits]
+        wanted = self.profile.recommend.generate
+        kept = tuple(name for name in wanted if not any(name.startswith(f"{model}-") for model in too_large))
+        return kept or tuple(f"{name}-Instruct Q4_K_M" for name in fitting[-1:])
+
+    @property
     def exit_status(self) -> int:
         """1 where something is broken, 0 otherwise; warnings do not count."""
         return int(any(finding.severity == "error" for finding in self.findings))

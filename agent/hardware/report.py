@@ -46,6 +46,7 @@ def as_value(report: Report) -> dict[str, Any]:
             "llama": llama,
             "recommend": dataclasses.asdict(profile.recommend),
         },
+        "suggested": list(report.suggested),
         "budget": {"pool": report.pool, "bytes": report.budget_bytes},
         "models": [{**dataclasses.asdict(entry), "fits": entry.fits} for entry in report.fits],
         "checks": checks,
@@ -167,8 +168,7 @@ def _models(report: Report, width: int) -> Iterator[str]:
             note = f"~{entry.tokens_per_s:.{1 if entry.tokens_per_s < 10 else 0}f} tokens/s"
         yield f"  {entry.model:<14}{sizes}{context:>9}  {note}".rstrip()
     yield ""
-    recommend = report.profile.recommend
-    yield from _row("Suggested", ", ".join(recommend.generate), width)
+    yield from _row("Suggested", ", ".join(report.suggested) or "nothing fits", width)
 
 
 def _findings(report: Report, width: int) -> Iterator[str]:

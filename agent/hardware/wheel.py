@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -192,6 +193,7 @@ def _run_pip(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=build_environment(plan, environment),
+            start_new_session=True,  # so that the compilers end with pip
         )
         passed_s = 0.0
         try:
@@ -203,7 +205,8 @@ def _run_pip(
                     passed_s += heartbeat_s
                     say(f"still building, {_duration(passed_s)} so far (log: {log})")
         except BaseException:
-            process.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait()
             raise
     if status != 0:
@@ -289,6 +292,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _to_stderr(f"error: {error.filename or ''}: {error.strerror}")
+        return 1
+    except KeyboardInterrupt:
+        _to_stderr("stopped")
         return 1
     print(wheel.resolve())
     return 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 
@@ -13,6 +15,8 @@ from agent.runtime.child_log import ChildLog
 from agent.runtime.wire import FrameReader, FromWorker, decode_from_worker
 
 _log = logging.getLogger(__name__)
+
+READ_BYTES = 256 * 1024
 
 
 class Channel(asyncio.Protocol):
@@ -53,7 +57,17 @@ class Channel(asyncio.Protocol):
         self._resumed()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, OSError):
+            self._read_rest()
         self._closed(self._problem)
+
+    def _read_rest(self) -> None:
+        """A write that meets a dead worker ends the transport at once, and the last events still lie in the socket."""
+        assert self.transport is not None
+        fd = self.transport.get_extra_info("socket").fileno()  # closed only after `connection_lost`
+        with contextlib.suppress(OSError):
+            while data := os.read(fd, READ_BYTES):
+                self.data_received(data)
 
 
 class LogPipe(asyncio.Protocol):

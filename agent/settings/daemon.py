@@ -34,7 +34,7 @@ class Settings:
     """Everything that can be set, in its final type. Made by `agent.config.load_settings`."""
 
     profile: str | None = setting(
-        "The board profile to use; `edge-agent doctor` lists them.", default=None, default_doc="found by looking"
+        "The board profile to use, by name; docs/profiles.md lists them.", default=None, default_doc="found by looking"
     )
     state_dir: Path = setting(
         "Where models and the daemon's own files live.",

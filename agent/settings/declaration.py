@@ -66,11 +66,11 @@ class Declaration:
                 Path: "a path",
             }[self.kind]
         if self.minimum is not None and self.maximum is not None:
-            one += f" from {self.minimum:g} to {self.maximum:g}"
+            one += f" from {_number(self.minimum)} to {_number(self.maximum)}"
         elif self.minimum is not None:
-            one += f", at least {self.minimum:g}"
+            one += f", at least {_number(self.minimum)}"
         elif self.maximum is not None:
-            one += f", at most {self.maximum:g}"
+            one += f", at most {_number(self.maximum)}"
         if self.unit:
             one += f" ({self.unit})"
         return f"a list, each {one}" if self.many else one
@@ -87,7 +87,7 @@ class Declaration:
         if isinstance(self.default, tuple):
             return ", ".join(map(str, self.default)) or "none"
         if isinstance(self.default, float):
-            return f"{self.default:g}"
+            return _number(self.default)
         return str(self.default)
 
     def check(self, value: object, *, where: str, base: Path, key: str | None = None) -> Any:
@@ -194,7 +194,7 @@ def unknown_key(key: str, known: Iterable[str], *, where: str) -> ConfigError:
 def _shape(hint: Any) -> dict[str, Any]:
     """Kind, choices, many and optional of a type annotation."""
     shape: dict[str, Any] = {}
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         (hint,) = (part for part in typing.get_args(hint) if part is not type(None))
         shape["optional"] = True
     if typing.get_origin(hint) is tuple:
@@ -211,6 +211,10 @@ def _boolean(text: str) -> bool:
     if lowered not in _TRUE | _FALSE:
         raise ValueError(text)
     return lowered in _TRUE
+
+
+def _number(value: float) -> str:
+    return f"{value:.15g}"
 
 
 def _toml(value: object) -> str:

@@ -83,7 +83,7 @@ class SamplingSettings:
         "Fixes the random numbers, so that a request repeats itself.",
         default=None,
         minimum=0,
-        maximum=2**32 - 1,
+        maximum=2**32 - 2,
         default_doc="random",
     )
 

@@ -12,32 +12,36 @@ from typing import Final
 import msgspec
 
 from agent.store.durable import Filesystem
-from agent.store.layout import Layout, StoredModel
+from agent.store.layout import Layout
 
 HISTORY_LIMIT: Final = 16
 
 
-def switch(filesystem: Filesystem, layout: Layout, model: StoredModel) -> None:
-    """Makes `model` the active version and what was active the one to roll back to. Raises `OSError`."""
-    active = layout.active_version(model.name)
-    if active == model.version:
+def switch(filesystem: Filesystem, layout: Layout, name: str, version: str) -> None:
+    """Makes `version` the active one, and what was active the one to roll back to. Raises `OSError`.
+
+    The version need not be there yet: then it becomes active at the moment it appears, and none is until then.
+    """
+    active = layout.active_version(name)
+    if active == version:
         return
-    history = [*layout.history(model.name, active), active] if active is not None else []
-    _point(filesystem, layout, model, [version for version in history if version != model.version])
+    history = [*layout.history(name, active), active] if active is not None else []
+    _point(filesystem, layout, name, version, [old for old in history if old != version])
 
 
-def switch_back(filesystem: Filesystem, layout: Layout, active: str, earlier: StoredModel) -> None:
-    """Makes `earlier`, one of the versions before `active`, the active one again; a later one is not gone back to."""
-    history = layout.history(earlier.name, active)
-    _point(filesystem, layout, earlier, history[: history.index(earlier.version)])
+def switch_back(filesystem: Filesystem, layout: Layout, name: str, earlier: str) -> None:
+    """Makes `earlier`, in the history of the active version, active again; the later ones are not gone back to."""
+    active = layout.active_version(name)
+    history = layout.history(name, active) if active is not None else []
+    _point(filesystem, layout, name, earlier, history[: history.index(earlier)])
 
 
-def _point(filesystem: Filesystem, layout: Layout, model: StoredModel, history: list[str]) -> None:
-    folder = layout.history_folder(model.name)
+def _point(filesystem: Filesystem, layout: Layout, name: str, version: str, history: list[str]) -> None:
+    folder = layout.history_folder(name)
     filesystem.make_folder(folder)
     filesystem.replace_file(
-        folder / model.version,
+        folder / version,
         msgspec.json.encode(history[-HISTORY_LIMIT:]) + b"\n",
         temporary=layout.temporary("history"),
     )
-    filesystem.replace_link(layout.current(model.name), model.version, temporary=layout.temporary("current"))
+    filesystem.replace_link(layout.current(name), version, temporary=layout.temporary("current"))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.errors import ArtifactError, HashMismatchError
+from agent.store.durable import read_start
 from agent.store.manifest import MANIFEST_LIMIT_BYTES, decode_manifest
 from agent.store.names import MANIFEST_NAME
 from agent.store.plan import Ignored, ImportPlan, inside, listing, source_file
@@ -17,8 +18,8 @@ def plan_artifact(folder: Path, *, name: str | None = None, version: str | None 
     Raises `ArtifactError` for a bad manifest, a file that is missing or leads out of the folder, and
     `HashMismatchError` for one of another size than listed. What is not listed is ignored.
     """
-    with inside(folder, MANIFEST_NAME).open("rb") as file:
-        data = file.read(MANIFEST_LIMIT_BYTES + 1)
+    listed_in = source_file(inside(folder, MANIFEST_NAME), MANIFEST_NAME)
+    data = read_start(listed_in.source, MANIFEST_LIMIT_BYTES + 1)
     manifest = decode_manifest(data)
     for key, wanted, found in (("name", name, manifest.name), ("version", version, manifest.version)):
         if wanted is not None and wanted != found:

@@ -65,14 +65,16 @@ class Filesystem:
 
     def replace_file(self, path: Path, data: bytes, *, temporary: Path) -> None:
         """`path` holds `data` or what it held before, never less. `temporary` is on the same file system."""
-        self.write_new(temporary, data)
-        self.rename(temporary, path)
+        with _removed_on_failure(temporary):
+            self.write_new(temporary, data)
+            self.rename(temporary, path)
 
     def replace_link(self, path: Path, target: str, *, temporary: Path) -> None:
         """`path` becomes a symbolic link to `target`, atomically, whatever it pointed to before."""
-        self.step(f"symlink {temporary.name}")
-        temporary.symlink_to(target)
-        self.rename(temporary, path)
+        with _removed_on_failure(temporary):
+            self.step(f"symlink {path.name}")
+            temporary.symlink_to(target)
+            self.rename(temporary, path)
 
     def rename(self, source: Path, target: Path) -> None:
         """Renames atomically and syncs both folders."""
@@ -168,6 +170,12 @@ def hash_file(path: Path, *, limit_bytes: int, on_bytes: Blocks) -> tuple[int, s
     return done, digest.hexdigest()
 
 
+def read_start(path: Path, limit_bytes: int) -> bytes:
+    """The first `limit_bytes` of a regular file, or less. Raises `OSError`."""
+    with opened(path) as descriptor:
+        return b"".join(bytes(block) for block in _blocks(descriptor, limit_bytes))
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
     """A descriptor of a regular file for reading; never hangs on a pipe. Raises `OSError` (EINVAL if not regular)."""
@@ -178,6 +186,16 @@ def opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _removed_on_failure(temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
 
 
 def _is_regular(descriptor: int) -> bool:

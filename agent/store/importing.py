@@ -1,7 +1,8 @@
 """One import: stage out of sight, publish with one rename, then activate.
 
 The order that makes a kill harmless: every file, its folder and the manifest are synced in the staging folder; one
-rename puts the whole version where it is looked for; only then may `current` point to it.
+rename puts the whole version where it is looked for. If no version is active, `current` points there beforehand, to
+nothing; if another is, `current` is switched afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from agent.errors import ArtifactError, StoreError
-from agent.store import activation
+from agent.store import activation, recovery
 from agent.store.durable import Filesystem
 from agent.store.layout import Layout, StoredModel, is_folder
 from agent.store.locks import exclusive, hold_folder
@@ -64,7 +65,7 @@ def import_plan(
                 model = _stored(layout, plan, version, files)
                 if model is None:
                     chosen = version or next_version(layout.versions(name))
-                    model = _publish(filesystem, layout, plan, files, folder, chosen)
+                    model = _publish(filesystem, layout, plan, files, folder, chosen, activate)
                     created = True
                 _activate(filesystem, layout, model, activate)
     else:
@@ -84,10 +85,11 @@ def next_version(versions: list[str]) -> str:
 def _staging_folder(filesystem: Filesystem, layout: Layout, lock_timeout_s: float) -> Iterator[Path]:
     # Made and locked while the store's lock is held, so that a sweep never sees it unlocked while we live.
     folder = layout.temporary("import")
-    with exclusive(layout.lock, timeout_s=lock_timeout_s):
-        filesystem.make_folder(folder)
-        descriptor = hold_folder(folder)
+    descriptor: int | None = None
     try:
+        with exclusive(layout.lock, timeout_s=lock_timeout_s):
+            filesystem.make_folder(folder)
+            descriptor = hold_folder(folder)
         yield folder
     finally:
         if is_folder(folder):  # not published
@@ -104,6 +106,7 @@ def _publish(
     files: tuple[ArtifactFile, ...],
     folder: Path,
     version: str,
+    activate: bool | None,
 ) -> StoredModel:
     name = plan.draft.name
     _check_spelling(layout, name, version)
@@ -114,17 +117,19 @@ def _publish(
     filesystem.sync_folder(folder)
     try:
         filesystem.make_folder(layout.model(name))
+        if activate is not False and layout.active_version(name) is None:
+            activation.switch(filesystem, layout, name, version)  # the rename makes it present and active at once
         filesystem.rename(folder, layout.version(name, version))
     except OSError:
-        with suppress(OSError):  # only if it is empty
-            layout.model(name).rmdir()
+        with suppress(OSError):
+            recovery.sweep_model(filesystem, layout, name)
         raise
     return _present(layout, name, version)
 
 
 def _activate(filesystem: Filesystem, layout: Layout, model: StoredModel, wanted: bool | None) -> None:
     if wanted or (wanted is None and layout.active_version(model.name) is None):
-        activation.switch(filesystem, layout, model)
+        activation.switch(filesystem, layout, model.name, model.version)
 
 
 def _stored_by_size(layout: Layout, plan: ImportPlan, version: str | None, tally: Tally) -> StoredModel | None:

@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -24,6 +25,7 @@ from agent.errors import ArtifactError, StoreError
 from agent.store.manifest import Manifest, read_manifest
 from agent.store.names import MANIFEST_NAME, is_safe_name, is_safe_version
 
+_SECOND_LOOKS: Final = 2
 _history_decoder = msgspec.json.Decoder(list[str])
 
 
@@ -124,6 +126,14 @@ class Layout:
 
     def look(self, name: str, version: str) -> StoredModel | BrokenVersion | None:
         """One version: whole as far as sizes tell, or broken and why; None when it is not there."""
+        found = self._look_once(name, version)
+        for _ in range(_SECOND_LOOKS):  # removed, and imported again, while we looked
+            if not isinstance(found, BrokenVersion):
+                break
+            found = self._look_once(name, version)
+        return found
+
+    def _look_once(self, name: str, version: str) -> StoredModel | BrokenVersion | None:
         path = self.version(name, version)
         active = self.active_version(name) == version
         try:

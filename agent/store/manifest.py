@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from agent.errors import ArtifactError
+from agent.store.durable import read_start
 from agent.store.names import check_name, check_version, collision, path_fault
 
 MANIFEST_LIMIT_BYTES: Final = 1024 * 1024
@@ -127,8 +128,7 @@ def decode_manifest(data: bytes) -> Manifest:
 
 def read_manifest(path: Path) -> Manifest:
     """`decode_manifest` of a file, reading no more than the limit. Raises `OSError` too."""
-    with path.open("rb") as file:
-        return decode_manifest(file.read(MANIFEST_LIMIT_BYTES + 1))
+    return decode_manifest(read_start(path, MANIFEST_LIMIT_BYTES + 1))
 
 
 def check_manifest(manifest: Manifest) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from agent.errors import ArtifactError
+from agent.store.durable import read_start
 from agent.store.manifest import Manifest, MemoryNeed
 from agent.store.names import suggest_name
 from agent.store.plan import Ignored, ImportPlan, SourceFile, inside, listing, source_file
@@ -207,8 +208,7 @@ def _by_path(file: SourceFile) -> str:
 
 
 def _read(folder: Path, path: str) -> _Json:
-    with inside(folder, path).open("rb") as file:
-        data = file.read(CONFIG_LIMIT_BYTES + 1)
+    data = read_start(source_file(inside(folder, path), path).source, CONFIG_LIMIT_BYTES + 1)
     if len(data) > CONFIG_LIMIT_BYTES:
         raise ArtifactError(f"{path} is larger than {CONFIG_LIMIT_BYTES} bytes.", param=path)
     try:

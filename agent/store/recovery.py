@@ -22,24 +22,23 @@ def sweep(filesystem: Filesystem, layout: Layout) -> None:
     for entry in _entries(layout.trash):
         filesystem.remove_tree(entry)
     for name in layout.names():
-        current = layout.current(name)
-        if current.is_symlink() and layout.active_version(name) is None:
-            filesystem.unlink(current)
-        for record in _entries(layout.history_folder(name)):
-            if not is_folder(layout.version(name, record.name)):
-                filesystem.remove_tree(record)
-        if not layout.versions(name):
-            sweep_empty_model(filesystem, layout, name)
+        sweep_model(filesystem, layout, name)
 
 
-def sweep_empty_model(filesystem: Filesystem, layout: Layout, name: str) -> None:
-    """Removes a model's folder if nothing but our own records is left in it."""
-    history = layout.history_folder(name)
-    if is_folder(history):
-        filesystem.remove_tree(history)
-    filesystem.step(f"rmdir {name}")
-    with suppress(OSError):  # something that is not ours is in it
-        layout.model(name).rmdir()
+def sweep_model(filesystem: Filesystem, layout: Layout, name: str) -> None:
+    """Removes a link and records of versions that are not there, and the model's folder if nothing is left in it."""
+    current, history = layout.current(name), layout.history_folder(name)
+    if current.is_symlink() and layout.active_version(name) is None:
+        filesystem.unlink(current)
+    for record in _entries(history):
+        if not is_folder(layout.version(name, record.name)):
+            filesystem.remove_tree(record)
+    if not layout.versions(name):
+        if is_folder(history):
+            filesystem.remove_tree(history)
+        filesystem.step(f"rmdir {name}")
+        with suppress(OSError):  # something that is not ours is in it
+            layout.model(name).rmdir()
 
 
 def _sweep_staged(filesystem: Filesystem, entry: Path) -> None:

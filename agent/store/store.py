@@ -175,7 +175,7 @@ class Store:
         Raises `ModelNotFoundError`, `StoreError` when it is broken, `UnavailableError`, `DiskFullError`.
         """
         with translated(f"activating {name}"), self._locked():
-            activation.switch(self._filesystem, self.layout, self.get(name, version))
+            activation.switch(self._filesystem, self.layout, name, self.get(name, version).version)
         return self.get(name, version)
 
     def rollback(self, name: str) -> StoredModel:
@@ -185,13 +185,12 @@ class Store:
         """
         with translated(f"rolling back {name}"), self._locked():
             self._known(name)
-            active, earlier = self.layout.active_version(name), self.previous_version(name)
-            if active is None or earlier is None:
+            if (earlier := self.previous_version(name)) is None:
                 raise RequestError(
                     f"{name} has no earlier version to go back to.",
                     hint=f"There are {', '.join(self.layout.versions(name))}; edge-agent models activate chooses one.",
                 )
-            activation.switch_back(self._filesystem, self.layout, active, self.get(name, earlier))
+            activation.switch_back(self._filesystem, self.layout, name, self.get(name, earlier).version)
         return self.get(name, earlier)
 
     def remove(self, name: str, version: str | None = None, *, force: bool = False) -> None:

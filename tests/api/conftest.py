@@ -78,12 +78,13 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     async def post(self, path: str, body: Any = None, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
-        """Status, decoded JSON and headers."""
+        """Status, JSON (or text, of a stream) and headers."""
         data = body if isinstance(body, bytes | str) or body is None else None
         json = None if data is not None or body is None else body
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self.http.post(self.url + path, json=json, data=data, headers=named) as response:
-            return response.status, await response.json(), response.headers
+            is_json = response.content_type == "application/json"
+            return response.status, await (response.json() if is_json else response.text()), response.headers
 
     async def get(self, path: str, **headers: str) -> tuple[int, Any, Mapping[str, str]]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}

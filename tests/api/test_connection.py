@@ -154,7 +154,7 @@ async def test_client_leaving_during_prefill_cancels_at_once(server: Server, str
     await until(lambda: server.runtime.running == 1)
     await asyncio.sleep(0.02)
     writer.transport.abort() if abort else writer.close()
-    assert await until(lambda: server.runtime.running == 0) < 0.1
+    assert await until(lambda: server.runtime.running == 0) < 0.3
     assert len(server.runtime.dropped) == 1
 
 
@@ -162,7 +162,7 @@ async def test_client_leaving_in_mid_stream_cancels_at_once(server: Server) -> N
     reader, writer = await server.raw(chat_request("FOREVER"))
     await reader.readexactly(10_000)
     writer.transport.abort()
-    assert await until(lambda: server.runtime.running == 0) < 0.1
+    assert await until(lambda: server.runtime.running == 0) < 0.3
 
 
 async def test_client_that_does_not_read_is_cut_off(serve: Serve) -> None:

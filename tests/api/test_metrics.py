@@ -7,12 +7,15 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.conftest import Server, chat_request, until
 
-LLM_NAMES = """
+LLM_NAMES = set(
+    """
 llm_requests_total llm_requests_success_total llm_requests_failed_total llm_request_duration_seconds
 llm_time_to_first_token_seconds llm_tokens_generated_total llm_prompt_tokens_total llm_prompt_tokens_cached_total
 llm_tokens_per_second llm_queue_size llm_active_requests llm_batch_size llm_gpu_memory_bytes llm_joules_total
-""".split()
+""".split()  # noqa: SIM905
+)
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "http.md"
 TINY = (("model", "org/tiny"),)
 
 
@@ -32,7 +35,7 @@ async def test_every_name_of_the_contract_is_there_from_the_start(server: Server
     async with server.http.get(f"{server.url}/metrics") as response:
         text = await response.text()
     typed = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
-    assert typed >= set(LLM_NAMES)
+    assert typed >= LLM_NAMES
     series = {name for name, _ in await scrape(server)}
     assert "llm_joules_total" in series
     assert "edge_process_resident_memory_bytes" in series
@@ -78,7 +81,7 @@ async def test_gauges_follow_the_runtime(server: Server) -> None:
 
 
 async def test_every_metric_is_documented(server: Server) -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
+    page = PAGE.read_text()
     async with server.http.get(f"{server.url}/metrics") as response:
         names = re.findall(r"^# TYPE (\S+) ", await response.text(), re.MULTILINE)
     missing = [name for name in names if not name.startswith("edge_process_") and f"`{name}`" not in page]

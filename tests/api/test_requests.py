@@ -67,7 +67,7 @@ def embedding(**fields: Any) -> Embed:
         ({"messages": [{"role": "user"}]}, "`messages[0].content` is null; expected a string", "messages[0].content"),
         (
             {"messages": [{"role": "user", "content": [IMAGE]}]},
-            "`messages[0].content[0]` is of type 'image_url'; only text parts are taken.",
+            '`messages[0].content[0]` is of type "image_url"; only text parts are taken.',
             "messages[0].content[0]",
         ),
         (

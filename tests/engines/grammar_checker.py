@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from llama_cpp import llama_cpp as llama
 from numpy.typing import NDArray
-
-from agent.engines.llama.library import llama, start_backend
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _BOOST = 4.0
@@ -20,7 +19,7 @@ class GrammarChecker:
     """Holds the vocabulary of one GGUF, which must have a token for each of the 256 bytes."""
 
     def __init__(self, path: Path) -> None:
-        start_backend()
+        llama.llama_backend_init()
         parameters = llama.llama_model_default_params()
         parameters.vocab_only = True
         self._model = llama.llama_model_load_from_file(str(path).encode(), parameters)
@@ -51,7 +50,7 @@ class GrammarChecker:
         data = candidates.ctypes.data_as(ctypes.POINTER(llama.llama_token_data))
         array = llama.llama_token_data_array(data, len(tokens), -1, False)
         llama.llama_sampler_apply(sampler, ctypes.byref(array))
-        return np.isfinite(candidates["logit"])
+        return np.asarray(np.isfinite(candidates["logit"]))
 
     def _first_rejected(self, sampler: Any, text: bytes) -> int | None:
         """Index of the first byte that is not allowed; None if `text` is a whole document."""
@@ -73,16 +72,18 @@ class GrammarChecker:
         """A random document of at most `limit` tokens, or None if it would be longer. Ends and closing brackets are
         made likelier, so that most documents end.
 
-        llama.cpp's grammar accepts overlong UTF-8 byte by byte; a token that makes the bytes invalid is not drawn.
+        Two kinds of tokens are not drawn although llama.cpp's grammar allows them: those that make the bytes invalid
+        UTF-8 (it takes overlong sequences, byte by byte), and control tokens, whose names it takes for their text.
         """
         sampler = self.start(grammar)
         decoder = codecs.getincrementaldecoder("utf-8")("strict")
         tokens = np.arange(len(self._pieces), dtype=np.int32)
         closing = np.array([_BOOST if p.strip() in (b"]", b"}", b'"', b"") else 0.0 for p in self._pieces])
+        shown = np.array([bool(piece) or token == self._eog for token, piece in enumerate(self._pieces)])
         text = ""
         try:
             for _ in range(limit):
-                allowed = self._allowed(sampler, tokens)
+                allowed = self._allowed(sampler, tokens) & shown
                 scores = np.where(allowed, random.gumbel(size=len(tokens)) + closing, -np.inf)
                 for token in np.argsort(-scores):
                     assert np.isfinite(scores[token]), f"no token may follow {text!r}"

@@ -1,4 +1,4 @@
-"""Boards recorded as small files: `boards/<name>` is the root of a machine, `commands/` in it what its commands print."""
+"""Boards recorded as small files: `boards/<name>` is the root of a machine, `commands/` in it what commands print."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ EXPECTED = {
         None,
     ),
     "x86-64-cuda": (
-        "ASUS",
+        "AMD Ryzen 7 5800X 8-Core Processor",
         "AMD Ryzen 7 5800X 8-Core Processor",
         "AMD Ryzen 7 5800X 8-Core Processor",
         8,

@@ -111,6 +111,20 @@ def test_a_gpu_that_the_profile_does_not_use_is_named() -> None:
     assert codes(found) == {"gpu_unused"}
 
 
+@pytest.mark.parametrize(
+    ("free_gib", "suggested"),
+    [
+        (7.0, ("Qwen2.5-1.5B-Instruct Q4_K_M", "Qwen2.5-0.5B-Instruct Q4_K_M", "Qwen2.5-3B-Instruct Q4_K_M")),
+        (2.0, ("Qwen2.5-1.5B-Instruct Q4_K_M", "Qwen2.5-0.5B-Instruct Q4_K_M")),
+        (0.6, ("SmolLM2-360M-Instruct Q4_K_M",)),
+        (0.1, ()),
+    ],
+)
+def test_only_what_fits_is_suggested(free_gib: float, suggested: tuple[str, ...]) -> None:
+    reading = MemoryReading(available_bytes=int(free_gib * GIB), total_bytes=8 * GIB)
+    assert report_on("pi-5", reading=reading).suggested == suggested
+
+
 def test_errors_come_first() -> None:
     found = report_on("pi-5", installed=None, swap_on_sd_bytes=1 << 20, threads=(9,))
     assert [finding.severity for finding in found.findings] == ["error", "warning", "note"]

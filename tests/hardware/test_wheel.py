@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from pathlib import Path
 
@@ -26,7 +27,8 @@ arguments = sys.argv[1:]
 folder = pathlib.Path(arguments[arguments.index("--wheel-dir") + 1])
 record = pathlib.Path(os.environ["RECORD"])
 with record.open("a") as file:
-    file.write(" ".join(arguments) + "|" + os.environ["CMAKE_ARGS"] + "|" + os.environ.get("SOURCE_DATE_EPOCH", "") + "\\n")
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    file.write(" ".join(arguments) + "|" + os.environ["CMAKE_ARGS"] + "|" + epoch + "\\n")
 print("a line of the log")
 time.sleep(float(os.environ.get("SLEEP", "0")))
 if os.environ.get("FAIL"):
@@ -144,6 +146,41 @@ def test_what_a_killed_build_left_is_cleared(builder: Builder) -> None:
     (scratch / "llama_cpp_python-0.3.36-py3-none-linux_x86_64.whl").write_bytes(b"half")
     builder.build()
     assert builder.left_behind == [builder.plan.key]
+
+
+def test_an_interrupted_build_takes_its_compilers_with_it(builder: Builder) -> None:
+    """pip starts a child that sleeps; the interrupt arrives with the first heartbeat."""
+    child = builder.cache.parent / "child"
+    code = "import subprocess; p = subprocess.Popen(['sleep', '60']); open({!r}, 'w').write(str(p.pid)); p.wait()"
+    builder.script.write_text(code.format(str(child)))
+
+    def interrupt(line: str) -> None:
+        if line.startswith("still building") and child.exists() and child.read_text():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        wheel.build_wheel(
+            builder.plan,
+            builder.cache,
+            say=interrupt,
+            pip=(sys.executable, str(builder.script)),
+            environment=os.environ,
+            heartbeat_s=0.1,
+        )
+    assert builder.left_behind == []
+    deadline = time.monotonic() + 5
+    while alive(int(child.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not alive(int(child.read_text()))
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs: neither gone nor a zombie that nobody has waited for."""
+    try:
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("ps is not installed")
+    return bool(state.stdout.strip()) and not state.stdout.strip().startswith("Z")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from agent.runtime.wire import Delta, Embedded, Finished, Generate, LlamaOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))
+ENVIRONMENT = {"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
 
 QUICK = Limits(
     heartbeat_s=0.05,
@@ -39,7 +40,7 @@ async def runtime_of(
         replace(QUICK, **limits),
         memory=lambda held_bytes: budget_bytes,
         worker_command=command,
-        environment={"PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"},
+        environment=ENVIRONMENT,
     )
     runtime.set_models(specs)
     task = asyncio.create_task(runtime.run())
@@ -52,7 +53,7 @@ async def runtime_of(
 
 
 def model(name: str = "m", path: str = "", *, slots: int = 2, **fields: Any) -> ModelSpec:
-    spec = {
+    spec: dict[str, Any] = {
         "name": name,
         "version": "1",
         "task": "generate",
@@ -99,4 +100,3 @@ async def ended(awaitable: Awaitable[Any]) -> Any:
         return await asyncio.wait_for(awaitable, 5)
     except Exception as error:
         return error
-

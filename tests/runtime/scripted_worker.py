@@ -18,7 +18,6 @@ import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -119,6 +118,8 @@ class ScriptedWorker:
         if "deaf" in script:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if "holder" in script:
+            import subprocess  # not needed by the others, which start quicker without it
+
             subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
         if "die" in script or ("die_while" in script and Path(script["die_while"]).exists()):
             print("something is wrong with this model", file=sys.stderr, flush=True)
@@ -202,10 +203,10 @@ class ScriptedWorker:
             os.kill(os.getpid(), signal.Signals[script["signal"]])
         if "exit" in script:
             os._exit(int(script["exit"]))
-        if "hang" in script:
-            time.sleep(FOREVER_S)
         if "garbage" in script:
             self.socket.sendall(b"\x02\0\0\0\xff\xff")
+        if "hang" in script:
+            time.sleep(FOREVER_S)
         if "close" in script:
             self.socket.close()
             time.sleep(FOREVER_S)

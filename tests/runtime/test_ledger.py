@@ -161,9 +161,7 @@ def test_an_eviction_is_as_small_as_can_be_and_frees_enough(
             assert set(keys) <= set(idle)
             assert excess > 0
             enough = [
-                chosen
-                for chosen in combinations(idle, len(keys))
-                if sum(size_of[each] for each in chosen) >= excess
+                chosen for chosen in combinations(idle, len(keys)) if sum(size_of[each] for each in chosen) >= excess
             ]
             assert keys == enough[0], "of the smallest sets, the least recently used"
             fewer = combinations(idle, len(keys) - 1)

@@ -17,7 +17,7 @@ class Holder:
         self.dropped.append(stream.id)
 
 
-def stream_of(holder: Holder | None = None, *, limit_events: int = 100, limit_bytes: int = 10_000) -> Stream:
+def stream_of(holder: Holder | None = None, *, limit_events: int = 100, limit_bytes: int = 12_000) -> Stream:
     return Stream(
         Generate(id=7, prompt="x"),
         model="m",
@@ -113,7 +113,7 @@ LOGPROB = TokenLogprob(token=1, piece=b"x", logprob=0.0, top=((1, b"x", 0.0),) *
     [
         pytest.param(delta(), 101, id="events"),
         pytest.param(delta("x" * 3000), 4, id="text"),
-        pytest.param(Delta(id=7, text="", logprobs=(LOGPROB,)), 5, id="logprobs"),
+        pytest.param(Delta(id=7, text="", logprobs=(LOGPROB,)), 6, id="logprobs"),
         pytest.param(Embedded(id=7, dim=1, vectors=b"x" * 9000, prompt_tokens=1), 2, id="vectors"),
     ],
 )

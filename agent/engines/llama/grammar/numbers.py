@@ -209,6 +209,8 @@ def number(grammar: Grammar, lower: Bound | None, upper: Bound | None) -> str:
         if places > MAX_TINY_PLACES:
             # Perhaps a large integer that lies between two floats.
             return integer(grammar, lower, upper)
+    if places > MAX_PLACES:
+        places += 3
     least, greatest = math.ceil(low * 10**places), math.floor(high * 10**places)
     alternatives: list[Alternative] = []
     if least < 0:

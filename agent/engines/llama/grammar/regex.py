@@ -189,8 +189,6 @@ class _Parser:
             bounds = self._braces()
         else:
             return part
-        if isinstance(part, Anchor):
-            raise PatternError("repeats an anchor")
         self._take("?")
         if self.peek() and self.peek() in "*+?{":
             raise PatternError("has two quantifiers in a row")

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent.engines.llama.grammar import automaton
+from agent.engines.llama.grammar import pattern
 from agent.engines.llama.grammar.automaton import Automaton
 from agent.engines.llama.grammar.numbers import Bound
 from agent.engines.llama.grammar.regex import PatternError
@@ -258,7 +258,7 @@ def _add_strings(shape: Shape, node: Node, local: dict[str, Any], schema: Schema
         if not isinstance(local["pattern"], str):
             raise reject_at(node.path, "pattern", "must be a string.")
         try:
-            found = automaton.from_pattern(local["pattern"])
+            found = pattern.from_pattern(local["pattern"])
         except PatternError as error:
             raise reject_at(
                 node.path,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from agent.engines.llama.grammar import automaton, regex
+from agent.engines.llama.grammar import pattern, regex
 from agent.engines.llama.grammar.automaton import Automaton
 from agent.engines.llama.grammar.gbnf import Alternative, Grammar, Ranges, char_class, literal
 from agent.engines.llama.grammar.rejection import reject_size
@@ -46,7 +46,7 @@ FORMATS = {
 @cache
 def format_automaton(name: str) -> Automaton:
     """The automaton of one of `FORMATS`."""
-    return automaton.from_pattern(f"^({FORMATS[name]})$")
+    return pattern.from_pattern(f"^({FORMATS[name]})$")
 
 
 def plain_char(grammar: Grammar) -> str:

@@ -1,0 +1,49 @@
+# make run     set everything up and start the daemon       (MODEL=file.gguf imports and serves that model)
+# make test    the whole test suite                         make check   ruff and mypy
+# make bench   measure this machine                         make setup   only the set-up
+# make clean   remove the virtual environment
+
+PYTHON ?= python3
+MODEL ?= $(firstword $(wildcard ../shared/models/stories260k-f32.gguf))
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INPUTS := pyproject.toml $(wildcard agent/hardware/*.py profiles/*.toml)
+
+.PHONY: run setup test check bench clean format
+
+run: $(VENV)/.installed
+	@if [ -n "$(MODEL)" ]; then $(BIN)/edge-agent models import "$(MODEL)"; fi
+	@exec $(BIN)/edge-agent serve $(ARGS)
+
+setup: $(VENV)/.installed-dev
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.serve $(ARGS)
+
+clean:
+	rm -rf $(VENV)
+
+# The wheel of llama-cpp-python is built for this board's profile, once, and kept outside the repository.
+$(VENV)/.installed: $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edge-agent needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": set PYTHON=python3.12 or so")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@wheel=$$($(BIN)/python -m agent.hardware.wheel) && echo "installing edge-agent into $(VENV)" >&2 && $(PIP) install --no-deps --force-reinstall "$$wheel" && $(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@$(PIP) install --editable '.[dev]'
+	@touch $@

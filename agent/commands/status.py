@@ -1,0 +1,77 @@
+"""`edge-agent status`: what the daemon is doing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.commands.call import Call
+from agent.commands.terminal import duration, print_json, size, table
+
+
+def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+def run(call: Call) -> int:
+    status = call.client.get("/status")
+    if call.options.json:
+        print_json(status)
+    else:
+        print("\n".join(lines(status)))
+    return 0
+
+
+def lines(status: Mapping[str, Any]) -> Iterator[str]:
+    """The answer of `GET /status` for a person."""
+    runtime, http = status["runtime"], status["http"]
+    queue, ledger, counters = runtime["queue"], runtime["ledger"], runtime["counters"]
+    board, profile = status["board"], status["profile"]
+    up = duration(status["uptime_s"])
+    yield f"edge-agent {status['version']} on {status['url']}: {status['status']}, up {up}, pid {status['pid']}"
+    yield f"board     {board['model']}, profile {profile['name']}, {profile['threads']} threads"
+    yield f"requests  {runtime['running']} running, {queue['waiting']} of {queue['capacity']} waiting; " + ", ".join(
+        f"{counters[name]} {name}" for name in ("completed", "failed", "cancelled", "rejected", "expired")
+    )
+    yield f"tokens    {counters['prompt_tokens']} read ({counters['cached_tokens']} cached), {_speed(counters)}"
+    yield f"memory    {size(ledger['charged_bytes'])} of {size(ledger['budget_bytes'])} for models"
+    yield f"http      {http['connections']} connections"
+    yield ""
+    if not runtime["models"]:
+        yield "No models yet. edge-agent models import FILE.gguf adds one."
+        return
+    rows = [_row(model) for model in runtime["models"]]
+    yield table(rows, ("MODEL", "VERSION", "STATE", "MEMORY", "RUNNING", "WAITING", "UNLOADS"), right=(3, 4, 5))
+    for model in runtime["models"]:
+        if model["reason"] and model["state"] in ("failed", "backoff"):
+            yield f"{model['name']}: {model['reason']}"
+
+
+def _row(model: Mapping[str, Any]) -> list[str]:
+    return [
+        model["name"],
+        model["version"],
+        model["state"],
+        size(model["charged_bytes"]) if model["charged_bytes"] else "-",
+        f"{model['running']}/{model['slots']}",
+        str(model["waiting"]),
+        _unloads(model),
+    ]
+
+
+def _unloads(model: Mapping[str, Any]) -> str:
+    if model["state"] != "ready":
+        return "-"
+    if model["pinned"] or model["keep_alive_s"] is None:
+        return "never"
+    if model["running"] or model["idle_for_s"] is None:
+        return f"{duration(model['keep_alive_s'])} after the last request"
+    return f"in {duration(max(0.0, model['keep_alive_s'] - model['idle_for_s']))}"
+
+
+def _speed(counters: Mapping[str, Any]) -> str:
+    text = f"{counters['completion_tokens']} written"
+    if counters["decode_s"] > 0:
+        text += f" ({counters['completion_tokens'] / counters['decode_s']:.1f} tokens/s per request)"
+    return text

@@ -1,0 +1,85 @@
+"""Settings in each part's own terms, and what a person is told. Pure, but for reading chat templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from agent.api.settings import ApiSettings
+from agent.config import API_KEY_VARIABLE
+from agent.errors import ConfigError
+from agent.runtime.spec import Limits
+from agent.settings import Settings, declarations
+
+MIB = 1024 * 1024
+LIVE = frozenset({"keep_alive_s", "log_level", "log_format"})
+"""Settings, besides API keys and models, whose new value counts after a reload; the others need a restart."""
+
+
+def limits(settings: Settings) -> Limits:
+    """What the runtime is held to."""
+    cap_mb = settings.memory_budget_mb
+    return Limits(
+        queue_capacity=settings.queue_capacity,
+        default_deadline_s=settings.request_timeout_s,
+        memory_cap_bytes=None if cap_mb is None else cap_mb * MIB,
+        heartbeat_s=settings.heartbeat_s,
+        hang_timeout_s=settings.hang_timeout_s,
+    )
+
+
+def api_settings(settings: Settings, sampling: Mapping[str, Mapping[str, float | int]]) -> ApiSettings:
+    """What the HTTP side is held to."""
+    return ApiSettings(
+        hosts=settings.allowed_hosts,
+        origins=settings.allowed_origins,
+        body_limit_bytes=settings.max_body_mb * MIB,
+        head_timeout_s=settings.header_timeout_s,
+        body_timeout_s=settings.body_timeout_s,
+        request_timeout_s=settings.request_timeout_s,
+        sampling=sampling,
+    )
+
+
+def digests(settings: Settings) -> dict[str, str]:
+    """The API keys as the API keeps them: SHA-256 in hex by name."""
+    return {key.name: key.sha256 for key in settings.api_keys}
+
+
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What workers inherit: they open hostile files, so no secret, and not the line to systemd."""
+    withheld = {API_KEY_VARIABLE, "NOTIFY_SOCKET"}
+    return {name: value for name, value in environment.items() if name not in withheld}
+
+
+def needing_restart(old: Settings, new: Settings) -> list[str]:
+    """Names of settings that differ and that a reload cannot apply."""
+    names = [*declarations(Settings), "profile_overrides"]
+    return [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
+
+
+def what_next(url: str, *, has_models: bool, needs_key: bool) -> str:
+    """What a person may type now."""
+    key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
+    body = '{"messages": [{"role": "user", "content": "Hello"}]}'
+    ask = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
+    lines = ["", f"edge-agent is ready on {url}. In another terminal:", ""]
+    if not has_models:
+        lines += ["  edge-agent models import FILE.gguf", "", "and then", ""]
+    return "\n".join([*lines, f"  {ask}", "  edge-agent chat", "", "Ctrl-C stops it.", ""])
+
+
+def chat_templates(settings: Settings) -> dict[str, str]:
+    """The text of the templates that models are given. Raises `ConfigError`."""
+    templates = {}
+    for name, model in settings.models.items():
+        if model.chat_template is None:
+            continue
+        try:
+            templates[name] = model.chat_template.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(
+                f"models.{name}.chat_template = '{model.chat_template}' cannot be read: {reason}.",
+                param=f"models.{name}.chat_template",
+            ) from None
+    return templates

@@ -1,0 +1,112 @@
+"""Changing what is served while it is served."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from agent.errors import ConfigError, ModelNotFoundError
+from tests.runtime.scripted import ask, ended, model, runtime_of, state_of, text_of, until
+
+RUNNING = "tokens=30 delay_s=0.01"
+
+
+async def test_a_new_version_takes_new_requests_while_the_old_one_finishes_its_own() -> None:
+    async with runtime_of(model(version="1")) as runtime:
+        await runtime.load("m")
+        old_pid = state_of(runtime).pid
+        assert old_pid is not None
+        running = ask(runtime, RUNNING)
+        runtime.set_models([model(version="2")])
+        assert await text_of(ask(runtime, "tokens=1")) == "0 "
+        assert not running.ended, "both at the same time"
+        assert state_of(runtime).version == "2"
+        assert state_of(runtime).pid != old_pid
+        assert runtime.snapshot().running == 1
+        assert len((await text_of(running)).split()) == 30
+        await until(lambda: len(runtime.snapshot().ledger.accounts) == 1)
+        with pytest.raises(ProcessLookupError):
+            os.kill(old_pid, 0)
+
+
+async def test_requests_that_wait_go_to_the_new_version() -> None:
+    async with runtime_of(model(slots=1)) as runtime:
+        await runtime.load("m")
+        running, waiting = ask(runtime, RUNNING), ask(runtime, "tokens=1")
+        runtime.set_models([model(slots=1, version="2")])
+        assert await text_of(waiting) == "0 "
+        assert not running.ended
+        running.cancel()
+
+
+async def test_both_versions_do_not_fit() -> None:
+    async with runtime_of(model(path="memory=6000", pinned=True)) as runtime:
+        await runtime.load("m")
+        running = ask(runtime, RUNNING)
+        runtime.set_models([model(path="memory=6000", version="2", pinned=True)])
+        new = ask(runtime, "tokens=1")
+        assert len((await text_of(running)).split()) == 30
+        assert await asyncio.wait_for(text_of(new), 3) == "0 "
+
+
+async def test_other_terms_need_no_other_worker() -> None:
+    async with runtime_of(model(keep_alive_s=None)) as runtime:
+        await runtime.load("m")
+        pid = state_of(runtime).pid
+        runtime.set_models([model(keep_alive_s=100, aliases=("other",), pinned=True)])
+        await text_of(ask(runtime, "tokens=1", name="other"))
+        assert state_of(runtime).pid == pid
+        assert runtime.snapshot().ledger.accounts[0].pinned
+        runtime.set_models([model(keep_alive_s=0)])
+        await until(lambda: state_of(runtime).state == "unloaded")
+
+
+async def test_a_removed_model_finishes_what_runs_and_refuses_what_waits() -> None:
+    async with runtime_of(model(slots=1), model("other")) as runtime:
+        await runtime.load("m")
+        running, waiting = ask(runtime, RUNNING), ask(runtime)
+        runtime.set_models([model("other")])
+        with pytest.raises(ModelNotFoundError, match="no model 'm'"):
+            await text_of(waiting)
+        with pytest.raises(ModelNotFoundError):
+            ask(runtime)
+        assert len((await text_of(running)).split()) == 30
+        await until(lambda: not runtime.snapshot().ledger.accounts)
+
+
+async def test_a_model_removed_while_it_loads() -> None:
+    async with runtime_of(model(path="load_s=30")) as runtime:
+        loading = asyncio.create_task(runtime.load("m"))
+        waiting = ask(runtime)
+        await until(lambda: runtime.snapshot().ledger.accounts)
+        runtime.set_models([])
+        assert isinstance(await ended(text_of(waiting)), ModelNotFoundError)
+        assert "removed" in str(await ended(loading))
+        await until(lambda: not runtime.snapshot().ledger.accounts)
+
+
+async def test_a_failed_model_gets_a_new_chance_with_a_new_version() -> None:
+    async with runtime_of(model(path="fail=model_load_failed")) as runtime:
+        await ended(text_of(ask(runtime)))
+        assert state_of(runtime).state == "failed"
+        runtime.set_models([model(version="2")])
+        assert await text_of(ask(runtime, "tokens=1")) == "0 "
+
+
+async def test_back_and_forth_while_requests_come() -> None:
+    async with runtime_of(model(version="0")) as runtime:
+        answers = []
+        for version in range(1, 6):
+            answers.append(asyncio.create_task(text_of(ask(runtime, "tokens=3 delay_s=0.01"))))
+            await asyncio.sleep(0.03)
+            runtime.set_models([model(version=str(version))])
+        assert await asyncio.wait_for(asyncio.gather(*answers), 5) == ["0 1 2 "] * 5
+        await until(lambda: len(runtime.snapshot().ledger.accounts) <= 1)
+
+
+async def test_two_models_of_one_name_are_a_mistake() -> None:
+    async with runtime_of() as runtime:
+        with pytest.raises(ConfigError, match="m"):
+            runtime.set_models([model(), model(version="2")])
