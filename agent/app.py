@@ -90,10 +90,10 @@ class Daemon:
         self._handle_signals()
         self._runtime.set_models(self._apply(settings))
         self._url = url_of(settings.host, await self._listen(settings.host, settings.port))
+        instance.announce(self._url, self.version)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._runtime.run(), name="runtime")
-                instance.announce(self._url, self.version)
                 self._say_ready()
                 await self._stopping.wait()
                 notify("STOPPING=1")

@@ -25,6 +25,10 @@ class RawChild:
         )  # fmt: skip
         self._read()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def prompt(self, tokens: int, seed: int) -> str:
         """Text of exactly `tokens` tokens."""
         text: str = self._ask(op="prompt", tokens=tokens, seed=seed)["text"]

@@ -34,7 +34,7 @@ QUANTS: tuple[Quant, ...] = ("F32", "F16", "Q8_0", "Q4_K_M")
 LAYOUT = 1
 
 # Sources: config.json of Qwen/Qwen2.5-0.5B-Instruct and -1.5B-Instruct, TinyLlama/TinyLlama-1.1B-Chat-v1.0 and
-# sentence-transformers/all-MiniLM-L6-v2. `tiny` and `bert-tiny` are ours, for tests.
+# sentence-transformers/all-MiniLM-L6-v2. `tiny`, `small` and `bert-tiny` are ours, for tests.
 SHAPES: dict[str, Shape] = {
     "qwen2.5-0.5b": Shape(
         architecture="qwen2", layers=24, hidden=896, ffn=4864, heads=14, kv_heads=2, vocabulary=151_936,
@@ -50,6 +50,10 @@ SHAPES: dict[str, Shape] = {
     ),
     "tiny": Shape(
         architecture="qwen2", layers=2, hidden=64, ffn=160, heads=2, kv_heads=1, vocabulary=1024,
+        context_tokens=8192, tied=True,
+    ),
+    "small": Shape(
+        architecture="qwen2", layers=8, hidden=512, ffn=1536, heads=8, kv_heads=2, vocabulary=32_000,
         context_tokens=8192, tied=True,
     ),
     "minilm": Shape(

@@ -28,7 +28,9 @@ _MULTIBYTE_GRAMMAR = "root ::= ([é-ž] | [一-鿋] | [😀-🙏]){%d}"
 
 
 def _daemon(path: Path, context_tokens: int) -> Daemon:
-    daemon = Daemon(models={_MODEL: {"context_tokens": context_tokens, "slots": _SLOTS, "keep_alive_s": -1}})
+    # A full-precision cache: in another batch the last bits differ, and rounding to f16 would make more of that.
+    table = {"context_tokens": context_tokens, "slots": _SLOTS, "keep_alive_s": -1, "kv_type": "f32"}
+    daemon = Daemon(models={_MODEL: table})
     daemon.import_model(path, _MODEL)
     return daemon
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agent.config import load_settings
+from agent.config import default_state_dir, load_settings
 from agent.instance import SERVICE_STATE_DIR, Running, find_running, url_of
 from agent.settings import Settings
 
@@ -39,7 +39,7 @@ class Call:
     def running(self) -> Running | None:
         """The daemon of the state folder; without one there, the machine's service."""
         own = find_running(self.settings.state_dir)
-        if own is not None or self._given("state_dir"):
+        if own is not None or self._state_dir_given:
             return own
         return find_running(SERVICE_STATE_DIR)
 
@@ -47,7 +47,7 @@ class Call:
     def state_dir(self) -> Path:
         """Where the models are: the machine's service's folder while it runs, unless another was asked for."""
         own = self.settings.state_dir
-        if self._given("state_dir") or find_running(own) or not find_running(SERVICE_STATE_DIR):
+        if self._state_dir_given or find_running(own) or not find_running(SERVICE_STATE_DIR):
             return own
         return SERVICE_STATE_DIR
 
@@ -64,6 +64,10 @@ class Call:
 
         keys = [key.key for key in self.settings.api_keys if key.key]
         return Client(self.url, key=keys[0] if keys else None)
+
+    @property
+    def _state_dir_given(self) -> bool:
+        return self.settings.state_dir != default_state_dir(os.environ) or self._given("state_dir")
 
     def _given(self, name: str) -> bool:
         return self.flags.get(name) is not None or bool(os.environ.get(f"EDGE_AGENT_{name.upper()}"))

@@ -75,7 +75,7 @@ def test_numbers_stay_within_their_bounds(
 @pytest.mark.parametrize(
     "pattern",
     ["^a.c$", "x|y$", "^$", "^(ab?)+$", "^[^abc]{2}$", r"^\w+@\w+\.(com|org)$", r"^\S\s\D\W$", "^a$|^b", "^[a-]$",
-     r"^(?:a|(?P<n>b)){2,3}?$", r"^[^\d\s]+$", r"^\x41\u00e9\/\.$", "a^b|c", "(a*)*b", "^(a|b|)+$", "[\\d_]",
+     r"^(?:a|(?P<n>b)){2,3}?$", r"^[^\d\s]+$", r"^\x41\u00e9\/\.$", "^(?:$)+^", "(a*)*b", "^(a|b|)+$", "[\\d_]",
      *(f"^(?:{p})$" for p in FORMATS.values())],
 )  # fmt: skip
 def test_what_is_written_for_a_pattern_matches_it(judge: GrammarChecker, pattern: str) -> None:

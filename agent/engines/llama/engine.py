@@ -156,11 +156,9 @@ class Engine:
 
     def _sequence(self, job: Job, choice: int, leader: Sequence | None) -> Sequence:
         sampling = job.request.sampling
-        vocabulary = self._model.vocabulary
         sampler = Sampler(
-            vocabulary.pointer,
+            self._model.vocabulary,
             sampling,
-            n_vocab=vocabulary.size,
             train_context=self._model.facts.train_context_tokens,
             grammar=job.grammar,
             seed_offset=choice,

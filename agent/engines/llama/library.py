@@ -40,7 +40,7 @@ def _import_bindings() -> Any:
 llama: Any = _import_bindings()
 
 _FUNCTION_NAME = re.compile(r"^[a-z_]+: ")
-# A cancelled or a full step is an ordinary event here, told apart by llama_decode's status; llama.cpp calls it an error.
+# A cancelled or a full step is an ordinary event, told by llama_decode's status; llama.cpp calls it an error.
 _STATUS_SAYS_IT = ("decode: ", "llama_decode: ", "process_ubatch: ", "graph_compute: ", "find_slot: ", "init_batch: ")
 _LEVEL_INFO, _LEVEL_WARN, _LEVEL_ERROR, _LEVEL_CONTINUE = 2, 3, 4, 5
 

@@ -95,8 +95,9 @@ class PromptMaker:
             return request.prompt
         return b"".join(self._vocabulary.piece(token) for token in tokens).decode("utf-8", "replace")
 
-    @staticmethod
-    def _grammar(request: Generate) -> str | None:
+    def _grammar(self, request: Generate) -> str | None:
+        if request.json_schema is not None or request.grammar is not None:
+            self._vocabulary.hidden_tokens()  # looked up here, not by the engine between two steps
         if request.json_schema is not None:
             from agent.engines.llama.json_grammar import grammar_from_schema
 

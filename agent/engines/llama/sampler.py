@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from agent.engines.llama.library import llama
+from agent.engines.llama.vocabulary import Vocabulary
 from agent.errors import RequestError
 from agent.runtime.wire import Sampling
 
 GREEDY_BELOW = 1e-4
+_MOST_DRAWS = 512
 
 
 class Sampler:
@@ -25,10 +29,9 @@ class Sampler:
 
     def __init__(
         self,
-        vocab: Any,
+        vocabulary: Vocabulary,
         sampling: Sampling,
         *,
-        n_vocab: int,
         train_context: int,
         grammar: str | None,
         seed_offset: int = 0,
@@ -36,10 +39,11 @@ class Sampler:
         self._chain: Any = None
         self._grammar: Any = None
         self.seed = secrets.randbits(32) if sampling.seed is None else (sampling.seed + seed_offset) & 0xFFFFFFFF
-        self._n_vocab = n_vocab
+        self._vocabulary = vocabulary
+        self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._remembers = bool(sampling.dry_multiplier) or _penalizes(sampling)
         if grammar is not None:
-            self._grammar = llama.llama_sampler_init_grammar(vocab, grammar.encode(), b"root")
+            self._grammar = llama.llama_sampler_init_grammar(vocabulary.pointer, grammar.encode(), b"root")
             if not self._grammar:
                 raise RequestError(
                     "The grammar does not parse.",
@@ -47,19 +51,19 @@ class Sampler:
                     hint="It must be GBNF with a rule named root; see grammars/README.md of llama.cpp.",
                 )
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_params(no_perf=True))
-        for sampler in self._samplers(vocab, sampling, train_context):
+        for sampler in self._samplers(sampling, train_context):
             llama.llama_sampler_chain_add(self._chain, sampler)
 
-    def _samplers(self, vocab: Any, s: Sampling, train_context: int) -> list[Any]:
+    def _samplers(self, s: Sampling, train_context: int) -> list[Any]:
         chain: list[Any] = []
         if s.logit_bias:
             biases = (llama.llama_logit_bias * len(s.logit_bias))(*(llama.llama_logit_bias(*b) for b in s.logit_bias))
-            chain.append(llama.llama_sampler_init_logit_bias(self._n_vocab, len(s.logit_bias), biases))
+            chain.append(llama.llama_sampler_init_logit_bias(self._vocabulary.size, len(s.logit_bias), biases))
         if _penalizes(s):
             last_n = train_context if s.repeat_last_n < 0 else s.repeat_last_n
             chain.append(
                 llama.llama_sampler_init_penalties(
-                    self._n_vocab, last_n, s.repeat_penalty, s.frequency_penalty, s.presence_penalty
+                    self._vocabulary.size, last_n, s.repeat_penalty, s.frequency_penalty, s.presence_penalty
                 )
             )
         if s.dry_multiplier:
@@ -67,7 +71,7 @@ class Sampler:
             array = (ctypes.c_char_p * len(breakers))(*breakers)
             chain.append(
                 llama.llama_sampler_init_dry(
-                    vocab,
+                    self._vocabulary.pointer,
                     s.dry_multiplier,
                     s.dry_base,
                     s.dry_allowed_length,
@@ -108,19 +112,22 @@ class Sampler:
         if self._grammar is None:
             return int(llama.llama_sampler_sample(self._chain, context, index))
         logits = llama.llama_get_logits_ith(context, index)
-        token = self._draw(_candidates(logits, self._n_vocab))
-        if not self._allowed(token):
-            candidates = _candidates(logits, self._n_vocab)
-            llama.llama_sampler_apply(self._grammar, ctypes.byref(candidates))
-            token = self._draw(candidates)
-            if not self._allowed(token):
+        token = self._draw(self._candidates(logits, ()))
+        banned: list[int] = []
+        while not self._allowed(token):
+            if len(banned) == _MOST_DRAWS:
                 raise RequestError(
                     "The grammar leaves no token that this model could write.",
                     param="grammar",
                     hint="Check that every rule can end, and that the text it demands is in the model's vocabulary.",
                 )
+            candidates = self._candidates(logits, banned)
+            llama.llama_sampler_apply(self._grammar, ctypes.byref(candidates))
+            token = self._draw(candidates)
+            banned.append(token)
         llama.llama_sampler_accept(self._grammar, token)
         llama.llama_sampler_accept(self._chain, token)
+        self._decoder.decode(self._vocabulary.piece(token))
         return token
 
     def _draw(self, candidates: Any) -> int:
@@ -128,10 +135,46 @@ class Sampler:
         return int(candidates.data[candidates.selected].id)
 
     def _allowed(self, token: int) -> bool:
+        """Whether the grammar takes it, and its bytes go on with the text as UTF-8.
+
+        llama.cpp's grammar reads a control token as the text of its name, though it shows nothing, and takes overlong
+        UTF-8 that is spelled byte by byte.
+        """
         one = (llama.llama_token_data * 1)(llama.llama_token_data(token, 1.0, 0.0))
         candidates = llama.llama_token_data_array(data=one, size=1, selected=-1, sorted=False)
         llama.llama_sampler_apply(self._grammar, ctypes.byref(candidates))
-        return bool(one[0].logit != -float("inf"))
+        if one[0].logit == -float("inf"):
+            return False
+        if self._vocabulary.ends_generation(token):
+            return True
+        piece = self._vocabulary.piece(token)
+        if not piece:
+            return False
+        state = self._decoder.getstate()
+        try:
+            self._decoder.decode(piece)
+        except UnicodeDecodeError:
+            return False
+        finally:
+            self._decoder.setstate(state)
+        return True
+
+    def _candidates(self, logits: Any, banned: Sequence[int]) -> Any:
+        """A fresh candidate array over all tokens, in token order (samplers sort it in place)."""
+        import numpy as np  # only constrained requests need it: 16 MB that a worker otherwise never pays
+
+        size = self._vocabulary.size
+        table = np.empty(size, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+        table["id"] = np.arange(size, dtype=np.int32)
+        table["logit"] = np.ctypeslib.as_array(logits, shape=(size,))
+        table["p"] = 0
+        for tokens in (banned, self._vocabulary.hidden_tokens()):
+            if len(tokens):
+                table["logit"][np.asarray(tokens, dtype=np.int32)] = -np.inf
+        data = ctypes.cast(table.ctypes.data, ctypes.POINTER(llama.llama_token_data))
+        candidates = llama.llama_token_data_array(data=data, size=size, selected=-1, sorted=False)
+        candidates.keep_alive = table
+        return candidates
 
     def close(self) -> None:
         """Free the C samplers. Safe to call twice."""
@@ -143,17 +186,3 @@ class Sampler:
 
 def _penalizes(s: Sampling) -> bool:
     return s.repeat_last_n != 0 and (s.repeat_penalty != 1.0 or s.presence_penalty != 0 or s.frequency_penalty != 0)
-
-
-def _candidates(logits: Any, n_vocab: int) -> Any:
-    """A fresh candidate array over all tokens, in token order (samplers sort it in place)."""
-    import numpy as np  # only constrained requests need it: 16 MB that a worker otherwise never pays
-
-    table = np.empty(n_vocab, dtype=[("id", np.int32), ("logit", np.float32), ("p", np.float32)])
-    table["id"] = np.arange(n_vocab, dtype=np.int32)
-    table["logit"] = np.ctypeslib.as_array(logits, shape=(n_vocab,))
-    table["p"] = 0
-    data = ctypes.cast(table.ctypes.data, ctypes.POINTER(llama.llama_token_data))
-    candidates = llama.llama_token_data_array(data=data, size=n_vocab, selected=-1, sorted=False)
-    candidates.keep_alive = table
-    return candidates

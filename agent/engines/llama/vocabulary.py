@@ -22,6 +22,7 @@ class Vocabulary:
         self.eos: int = llama.llama_vocab_eos(self.pointer)
         self._pieces: dict[int, bytes] = {}
         self._ends: dict[int, bool] = {}
+        self._hidden: array[int] | None = None
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> array[int]:
         """Tokens of `text`; lone surrogates are replaced, as they have no UTF-8."""
@@ -53,6 +54,13 @@ class Vocabulary:
         if found is None:
             found = self._ends[token] = bool(llama.llama_vocab_is_eog(self.pointer, token))
         return found
+
+    def hidden_tokens(self) -> array[int]:
+        """Control tokens that do not end a generation: they show nothing, whatever their name says."""
+        if self._hidden is None:
+            control = (t for t in range(self.size) if llama.llama_vocab_is_control(self.pointer, t))
+            self._hidden = array("i", (t for t in control if not self.ends_generation(t)))
+        return self._hidden
 
     def _render(self, token: int, *, special: bool) -> bytes:
         room = 64

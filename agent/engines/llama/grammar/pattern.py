@@ -113,12 +113,16 @@ class _Determinizer:
         self._work = 0
 
     def run(self) -> Automaton:
-        self._number(self._closure(frozenset({0}), at_start=True))
+        # Not numbered: only at the start does "^" hold, also after a "$".
+        self._subsets.append(self._closure(frozenset({0}), at_start=True))
         edges: list[tuple[Edge, ...]] = []
         while len(edges) < len(self._subsets):
             edges.append(self._edges_of(self._subsets[len(edges)]))
         last = self._source.last
-        accepting = [last in self._closure(subset, at_end=True) for subset in self._subsets]
+        accepting = [
+            last in self._closure(subset, at_start=state == 0, at_end=True)
+            for state, subset in enumerate(self._subsets)
+        ]
         universal = {number for number, subset in enumerate(self._subsets) if last in subset}
         return minimized(trimmed(edges, accepting, universal, self._work))
 
