@@ -1,27 +1,27 @@
 """Every error that edge-agent raises on purpose, with the HTTP status it becomes and a hint for whoever must act.
 
-    EdgeAgentError                       500
-    ├── ConfigError                      500  a setting is unknown, of the wrong type, or out of range
-    ├── RequestError                     400  the request itself is wrong
-    │   ├── ContextOverflowError         400  the prompt does not fit the model's context
-    │   ├── UnauthorizedError            401
-    │   ├── ForbiddenError               403  a Host or Origin that is not allowed
-    │   ├── NotFoundError                404
-    │   │   └── ModelNotFoundError       404
-    │   └── TooLargeError                413
-    ├── QueueFullError                   429  carries retry_after_s
-    ├── StoreError                       500  something on disk is missing or wrong
-    │   ├── ArtifactError                400  the artifact being imported is not acceptable
-    │   ├── HashMismatchError            500
-    │   └── DiskFullError                507
-    ├── EngineError                      500  the engine could not do what was asked
-    │   ├── ModelLoadError               500  the model cannot be loaded: corrupt, unsupported
-    │   └── WorkerCrashedError           503  the worker died with the request in it; safe to send again
-    ├── UnavailableError                 503
-    │   ├── DeadlineError                503  the request's deadline passed before it could run
-    │   ├── ModelFailedError             503  the model crashed too often and waits for someone to act
-    │   └── ShuttingDownError            503
-    └── MemoryBudgetError                507  the model cannot fit; the message carries the arithmetic
+EdgeAgentError                       500
+├── ConfigError                      500  a setting is unknown, of the wrong type, or out of range
+├── RequestError                     400  the request itself is wrong
+│   ├── ContextOverflowError         400  the prompt does not fit the model's context
+│   ├── UnauthorizedError            401
+│   ├── ForbiddenError               403  a Host or Origin that is not allowed
+│   ├── NotFoundError                404
+│   │   └── ModelNotFoundError       404
+│   └── TooLargeError                413
+├── QueueFullError                   429  carries retry_after_s
+├── StoreError                       500  something on disk is missing or wrong
+│   ├── ArtifactError                400  the artifact being imported is not acceptable
+│   ├── HashMismatchError            500
+│   └── DiskFullError                507
+├── EngineError                      500  the engine could not do what was asked
+│   ├── ModelLoadError               500  the model cannot be loaded: corrupt, unsupported
+│   └── WorkerCrashedError           503  the worker died with the request in it; safe to send again
+├── UnavailableError                 503
+│   ├── DeadlineError                503  the request's deadline passed before it could run
+│   ├── ModelFailedError             503  the model crashed too often and waits for someone to act
+│   └── ShuttingDownError            503
+└── MemoryBudgetError                507  the model cannot fit; the message carries the arithmetic
 """
 
 from __future__ import annotations

@@ -265,14 +265,27 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._main, text.encode())
 
+    def interrupt_until(self, text: str) -> None:
+        """Ctrl-C, again if it came just before input() began to wait, where Python notices it only at the next one."""
+        for _ in range(10):
+            self.process.send_signal(signal.SIGINT)
+            if self._shown(text, 2.0):
+                break
+        self.wait_for(text)
+
     def wait_for(self, text: str, timeout_s: float = 20.0) -> None:
         """Reads until `text` was shown, and forgets everything up to it."""
+        assert self._shown(text, timeout_s), f"{text!r} was not shown: {self.text!r}"
+        self.text = self.text.split(text, 1)[1]
+
+    def _shown(self, text: str, timeout_s: float) -> bool:
         give_up = time.monotonic() + timeout_s
         while text not in self.text:
-            assert time.monotonic() < give_up, f"{text!r} was not shown: {self.text!r}"
+            if time.monotonic() >= give_up:
+                return False
             if select.select([self._main], [], [], 0.1)[0]:
                 self.text += os.read(self._main, 4096).decode("utf-8", "replace")
-        self.text = self.text.split(text, 1)[1]
+        return True
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -288,8 +301,7 @@ def test_chat_on_a_terminal(served: DaemonProcess) -> None:
         terminal.type("/help\n")
         terminal.wait_for("stop an answer")
         terminal.wait_for("> ")
-        terminal.process.send_signal(signal.SIGINT)  # at the prompt: nothing but a new prompt
-        terminal.wait_for("> ")
+        terminal.interrupt_until("> ")  # at the prompt: nothing but a new prompt
         terminal.type("\x04")
         assert terminal.process.wait(10) == 0
     finally:

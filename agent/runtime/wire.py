@@ -51,9 +51,7 @@ class Memory(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total_bytes(self) -> int:
         """Everything the model will need at its fullest, host and device memory together."""
-        return (
-            self.weights_bytes + self.kv_bytes + self.compute_bytes + self.overhead_bytes + self.prefix_cache_bytes
-        )
+        return self.weights_bytes + self.kv_bytes + self.compute_bytes + self.overhead_bytes + self.prefix_cache_bytes
 
 
 class Lora(msgspec.Struct, frozen=True):
