@@ -69,7 +69,7 @@ class WorkerProcess:
         self._backlog: list[FromWorker] = []
         self.answers: dict[int, Answer] = {}
         self._choices: dict[int, int] = {}
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-m", "agent.engines.worker", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
