@@ -172,7 +172,7 @@ def test_the_text_of_a_pi_5_reads_as_documented() -> None:
         "Memory      7.9 GiB, 7.0 GiB available; no control group limit",
         "Profile     pi-5: the device tree says it is compatible with raspberrypi,5-model-b.",
         "Threads     4 to generate, 4 for prompts",
-        "  Qwen2.5-0.5B    373 MiB   102 MiB   149 MiB   685 MiB    16384  ~26 tokens/s",
-        "  Qwen2.5-14B     8.4 GiB   1.6 GiB   154 MiB  10.2 GiB        -  does not fit",
+        "  Qwen2.5-0.5B    373 MiB   102 MiB    28 MiB   564 MiB    16384  ~26 tokens/s",
+        "  Qwen2.5-14B     8.4 GiB   1.6 GiB    71 MiB  10.1 GiB        -  does not fit",
     ):
         assert line in text.splitlines()

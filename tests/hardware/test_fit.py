@@ -29,11 +29,12 @@ def test_weights_agree_with_published_files(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mib"),
-    [("Qwen2.5-0.5B", 298.50), ("Qwen2.5-1.5B", 299.75), ("Qwen2.5-3B", 300.75), ("Qwen2.5-7B", 304.00)],
+    ("micro_batch", "context", "slots", "mib"),
+    [(128, 2048, 1, 9.38 + 0.58), (256, 8192, 8, 21.76 + 4.64), (512, 32768, 8, 67.51 + 4.64)],
 )
-def test_compute_buffer_agrees_with_llama_cpps_log(name: str, mib: float) -> None:
-    assert BY_NAME[name].compute_bytes(512) / MIB == mib
+def test_compute_buffers_agree_with_llama_cpps_log(micro_batch: int, context: int, slots: int, mib: float) -> None:
+    predicted = BY_NAME["Qwen2.5-0.5B"].compute_bytes(micro_batch, context_tokens=context, slots=slots)
+    assert predicted / MIB == pytest.approx(mib, rel=0.002)
 
 
 @pytest.mark.parametrize(
