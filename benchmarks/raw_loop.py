@@ -107,16 +107,25 @@ class RawLoop:
         return self._piece.raw[:size]
 
     def prompt(self, tokens: int, seed: int) -> str:
-        """Text that is exactly `tokens` tokens: words of the vocabulary, each of one token."""
+        """Words of the vocabulary that make exactly `tokens` tokens. Raises `RuntimeError` where none do."""
         rng = random.Random(seed)
         words: list[str] = []
-        while (have := len(self.tokenize("".join(words)))) < tokens:
+        for _ in range(1000):
+            missing = tokens - len(self.tokenize("".join(words)))
+            if missing == 0:
+                return "".join(words)
+            if missing > 0:
+                # A word may be several tokens: come near in strides, then word by word.
+                words += [self._word(rng) for _ in range(max(1, missing // 4))]
+            else:
+                words.pop()
+        raise RuntimeError(f"no text of exactly {tokens} tokens in this vocabulary")
+
+    def _word(self, rng: random.Random) -> str:
+        while True:
             piece = self.piece(rng.randrange(self.vocabulary_size))
-            if piece[:1] == b" " and 1 < len(piece) < 10 and piece[1:].isalpha() and piece.isascii():
-                words.append(piece.decode())
-                if len(self.tokenize("".join(words))) != have + 1:
-                    words.pop()
-        return "".join(words)
+            if piece[:1] == b" " and 1 < len(piece) < 10 and piece.isascii() and piece[1:].isalpha():
+                return piece.decode()
 
     def run(self, prompts: Sequence[str], tokens: int, sampler: Sampler = "greedy") -> Steps:
         """Prefill each prompt in a sequence of its own, then `tokens - 1` steps over all of them at once."""

@@ -227,8 +227,10 @@ def test_threads_change_between_steps(worker: WorkerProcess) -> None:
     request = worker.submit(prompt=PROMPTS[0], max_tokens=60)
     worker.send(SetThreads(2, 2))
     assert worker.collect(request)[0].text == alone
-    assert worker.ping().threads == 2
+    assert worker.ping().threads <= 2  # one, while something else holds a core
     worker.send(SetThreads(1, 1))
+    assert worker.generate(prompt=PROMPTS[0], max_tokens=60).text == alone
+    assert worker.ping().threads == 1
 
 
 def test_a_lora_adapter_changes_the_answers(tiny_model: Path, tmp_path: Path, worker: WorkerProcess) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent.engines.llama.batch import Batch
+from agent.engines.llama.crowding import Crowding
 from agent.engines.llama.kv import KeyValueCache
 from agent.engines.llama.library import llama
 from agent.engines.llama.logprobs import token_logprob
@@ -75,6 +76,8 @@ class Engine:
         self._abort = abort
         self._inbox: queue.SimpleQueue[Job | Cancel | SetThreads | Stop] = queue.SimpleQueue()
         self._pace = Pace()
+        self._crowding = Crowding(options.threads)
+        self._batch_threads = options.threads_batch
         self._running: list[Sequence] = []
         self._waiting: list[Sequence] = []
         self._outbox: list[FromWorker] = []
@@ -135,8 +138,9 @@ class Engine:
                 for sequence in [s for s in (*self._running, *self._waiting) if s.request.id == item.id]:
                     self._finish(sequence, "cancelled")
             elif isinstance(item, SetThreads):
-                llama.llama_set_n_threads(self._context, item.threads, item.threads_batch)
-                self.stats.threads = item.threads
+                self._batch_threads = item.threads_batch
+                self._crowding.allow(item.threads)
+                self._use_threads(item.threads)
             else:
                 self._stopping = True
 
@@ -265,11 +269,24 @@ class Engine:
         status = int(llama.llama_decode(self._context, self._batch.struct()))
         if status == 0:
             llama.llama_synchronize(self._context)
-            seconds = time.monotonic() - started
-            self._pace.observe(decoding=decoding, prefill_tokens=prefill_tokens, seconds=seconds)
+            self._learn(decoding, prefill_tokens, started)
         self.stats.step_started_at = None
         self.stats.batch_tokens = self._batch.size
         return status
+
+    def _learn(self, decoding: int, prefill_tokens: int, started: float) -> None:
+        now = time.monotonic()
+        seconds = now - started
+        expected_s = self._pace.expected_s(decoding=decoding, prefill_tokens=prefill_tokens)
+        if not self._crowding.observe(expected_s=expected_s, seconds=seconds, now=now):
+            self._pace.observe(decoding=decoding, prefill_tokens=prefill_tokens, seconds=seconds)
+        if self._crowding.threads != self.stats.threads:
+            self._use_threads(self._crowding.threads)
+
+    def _use_threads(self, threads: int) -> None:
+        batch = self._batch_threads if threads == self._crowding.most else min(self._batch_threads, threads)
+        llama.llama_set_n_threads(self._context, threads, batch)
+        self.stats.threads = threads
 
     def _advance(self, sequence: Sequence, count: int, index: int) -> None:
         assert sequence.slot is not None

@@ -43,6 +43,12 @@ class Pace:
             return 0.0
         return self._step_s[min(self._step_s, key=lambda known: abs(known - decoding))]
 
+    def expected_s(self, *, decoding: int, prefill_tokens: int) -> float:
+        """How long such a step should take; 0 when too little is known."""
+        if prefill_tokens and self._token_s is None:
+            return 0.0
+        return self.step_s(decoding) + prefill_tokens * (self._token_s or 0.0)
+
     def prefill_tokens(self, *, decoding: int, limit: int) -> int:
         """Prompt tokens for the next step, between 1 and `limit`."""
         fixed = self.step_s(decoding)
