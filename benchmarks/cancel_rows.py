@@ -21,12 +21,11 @@ def cancel(bench: Bench) -> Iterator[Row]:
     for turn in range(bench.repeats(12, 2)):
         leaving = completion(bench.raw.prompt(16, 80_000 + turn), 400)
         leaving.close_after = 10
-        freed_s = _time_to_free(bench, leaving)
+        decode_s.append(_time_to_free(bench, leaving))
         times = [at for at, _ in leaving.events]
-        steps_s += [later - earlier for earlier, later in itertools.pairwise(times)][1:]
-        decode_s.append(freed_s)
-    step_s = statistics.median(steps_s)
-    yield _row("cancel while decoding", "decode step", decode_s, step_s)
+        # The longest step that this very stream has seen: others may be using the machine.
+        steps_s.append(max(later - earlier for earlier, later in itertools.pairwise(times)))
+    yield _row("cancel while decoding", "decode step", decode_s, steps_s)
 
     micro_batch_tokens = 512
     micro_batch_s = bench.raw.run([bench.raw.prompt(micro_batch_tokens, 81_000)], 2)[0]
@@ -37,7 +36,9 @@ def cancel(bench: Bench) -> Iterator[Row]:
         prefill_s.append(_time_to_free(bench, leaving))
         if leaving.events:
             raise RuntimeError("the prompt was read before the client left; use a larger model")
-    yield _row("cancel during prefill", f"micro-batch of {micro_batch_tokens}", prefill_s, micro_batch_s)
+    yield _row(
+        "cancel during prefill", f"micro-batch of {micro_batch_tokens}", prefill_s, [micro_batch_s] * len(prefill_s)
+    )
 
 
 def _time_to_free(bench: Bench, leaving: Exchange) -> float:
@@ -49,14 +50,14 @@ def _time_to_free(bench: Bench, leaving: Exchange) -> float:
     return time.perf_counter() - leaving.closed_at
 
 
-def _row(what: str, unit: str, freed_s: list[float], limit_s: float) -> Row:
+def _row(what: str, unit: str, freed_s: list[float], limits_s: list[float]) -> Row:
     asking_s = 0.01
-    worst_s = max(freed_s)
+    late = sum(freed > limit + asking_s for freed, limit in zip(freed_s, limits_s, strict=True))
     return Row(
         what=what,
         bar=f"slot free within one {unit}",
-        measured=f"median {statistics.median(freed_s) * 1e3:.1f} ms, worst {worst_s * 1e3:.1f} ms; one {unit} is "
-        f"{limit_s * 1e3:.1f} ms (10 ms allowed for asking)",
-        passed=worst_s <= limit_s + asking_s,
-        numbers={"freed_s": freed_s, "limit_s": limit_s, "asking_s": asking_s},
+        measured=f"median {statistics.median(freed_s) * 1e3:.1f} ms, worst {max(freed_s) * 1e3:.1f} ms; one {unit} is "
+        f"{statistics.median(limits_s) * 1e3:.1f} ms; {late} of {len(freed_s)} later (10 ms allowed for asking)",
+        passed=late == 0,
+        numbers={"freed_s": freed_s, "limits_s": limits_s, "asking_s": asking_s},
     )

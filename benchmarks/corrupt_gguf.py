@@ -12,6 +12,11 @@ from pathlib import Path
 
 import gguf
 
+_SCALARS = {
+    gguf.GGUFValueType.UINT32: ("<I", (0, 1, 3, 2**16, 2**31 - 1, 2**31, 2**32 - 1)),
+    gguf.GGUFValueType.FLOAT32: ("<f", (0.0, -1.0, 1e-38, 3e38, float("nan"), float("inf"))),
+    gguf.GGUFValueType.BOOL: ("<B", (0, 1, 255)),
+}
 _HOSTILE_COUNTS = (0, 1, 2**16, 2**31 - 1, 2**32, 2**40, 2**62, 2**63, 2**64 - 1)
 
 
@@ -24,6 +29,9 @@ class CorruptFiles:
         self._data_offset = int(reader.data_offset)
         # Where 64-bit lengths stand: each key's length, and that of each string and array value.
         self._lengths: list[int] = [8, 16]
+        self._scalars: list[tuple[str, int, gguf.GGUFValueType]] = []
+        self._text: list[tuple[int, int]] = []
+        base = int(reader.data.__array_interface__["data"][0])
         for field in reader.fields.values():
             if field.name.startswith("GGUF."):
                 continue
@@ -34,11 +42,24 @@ class CorruptFiles:
                 self._lengths.append(value_at)
             elif kind == gguf.GGUFValueType.ARRAY:
                 self._lengths.append(value_at + 4)
+                if field.types[1] == gguf.GGUFValueType.STRING:
+                    parts = [field.parts[index] for index in field.data]
+                    self._text += [(int(p.__array_interface__["data"][0]) - base, len(p)) for p in parts]
+            elif kind in _SCALARS:
+                self._scalars.append((field.name, value_at, kind))
         self._tensor_offsets = [int(tensor.field.offset) for tensor in reader.tensors]
 
     def variant(self, number: int) -> tuple[str, bytes]:
         rng = random.Random(number)
-        makers = (self._truncated, self._flipped, self._hostile_length, self._hostile_tensor, self._overwritten)
+        makers = (
+            self._truncated,
+            self._flipped,
+            self._hostile_length,
+            self._hostile_tensor,
+            self._overwritten,
+            self._hostile_value,
+            self._garbled_text,
+        )
         return makers[number % len(makers)](rng)
 
     def _truncated(self, rng: random.Random) -> tuple[str, bytes]:
@@ -79,6 +100,22 @@ class CorruptFiles:
             place = after_name + 8 + 8 * dimensions
             struct.pack_into("<Q", broken, place, rng.choice([1, 2**32, 2**62, 2**64 - 32]))
         return f"tensor {part} at {start}", bytes(broken)
+
+    def _hostile_value(self, rng: random.Random) -> tuple[str, bytes]:
+        name, place, kind = rng.choice(self._scalars)
+        form, values = _SCALARS[kind]
+        value = rng.choice(values)
+        broken = bytearray(self._bytes)
+        struct.pack_into(form, broken, place, value)
+        return f"{name} = {value}", bytes(broken)
+
+    def _garbled_text(self, rng: random.Random) -> tuple[str, bytes]:
+        """Tokens and merges spelled with random bytes: well formed, and nonsense."""
+        broken = bytearray(self._bytes)
+        chosen = rng.sample(self._text, k=rng.choice([1, 20, 500]))
+        for place, size in chosen:
+            broken[place : place + size] = rng.randbytes(size)
+        return f"{len(chosen)} strings garbled", bytes(broken)
 
     def _overwritten(self, rng: random.Random) -> tuple[str, bytes]:
         broken = bytearray(self._bytes)

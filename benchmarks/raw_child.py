@@ -34,6 +34,11 @@ class RawChild:
         text: str = self._ask(op="prompt", tokens=tokens, seed=seed)["text"]
         return text
 
+    def partial_tokens(self) -> list[int]:
+        """Tokens that are not whole characters."""
+        found: list[int] = self._ask(op="partial")["tokens"]
+        return found
+
     def run(self, prompts: Sequence[str], tokens: int, sampler: str = "greedy") -> tuple[float, list[float]]:
         """Seconds to the last sequence's first token, and those of each decode step after it."""
         answer = self._ask(op="run", prompts=list(prompts), tokens=tokens, sampler=sampler)

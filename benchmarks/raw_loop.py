@@ -121,6 +121,16 @@ class RawLoop:
                 words.pop()
         raise RuntimeError(f"no text of exactly {tokens} tokens in this vocabulary")
 
+    def partial_tokens(self) -> list[int]:
+        """Tokens that are not whole characters: a server holds such text back until the character is complete."""
+        found = []
+        for token in range(self.vocabulary_size):
+            try:
+                self.piece(token).decode()
+            except UnicodeDecodeError:
+                found.append(token)
+        return found
+
     def _word(self, rng: random.Random) -> str:
         while True:
             piece = self.piece(rng.randrange(self.vocabulary_size))
@@ -202,6 +212,8 @@ def answer_lines(loop: RawLoop) -> None:
         request = json.loads(line)
         if request["op"] == "prompt":
             answer: dict[str, Any] = {"text": loop.prompt(request["tokens"], request["seed"])}
+        elif request["op"] == "partial":
+            answer = {"tokens": loop.partial_tokens()}
         else:
             steps = loop.run(request["prompts"], request["tokens"], request["sampler"])
             answer = {"first_token_s": steps.first_token_s, "steps_s": steps.steps_s}

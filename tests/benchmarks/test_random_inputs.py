@@ -30,5 +30,13 @@ def test_every_corrupt_file_differs_from_the_good_one_and_is_repeatable(tmp_path
     variants = [files.variant(number) for number in range(200)]
     again = CorruptFiles(path)
     assert variants == [again.variant(number) for number in range(200)]
-    assert sum(content == good for _, content in variants) <= 4  # a hostile length may be the right one
-    assert {what.split()[0] for what, _ in variants} >= {"cut", "bits", "length", "tensor"}
+    assert sum(content == good for _, content in variants) <= 8  # a hostile value may be the right one
+    assert {what.split()[0] for what, _ in variants} >= {
+        "cut",
+        "bits",
+        "length",
+        "tensor",
+        "qwen2.context_length",
+        "1",
+        "500",
+    }

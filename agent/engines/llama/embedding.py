@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.engines.llama.batch import Batch
-from agent.engines.llama.engine import Stats, Stop, failure
+from agent.engines.llama.engine import Stop, failure
 from agent.engines.llama.library import llama
 from agent.engines.llama.model import AbortFlag, LlamaModel
+from agent.engines.llama.runner import Stats
 from agent.errors import ContextOverflowError, EngineError, RequestError
 from agent.runtime.wire import Cancel, Embed, Embedded, FromWorker, LlamaOptions, SetThreads
 

@@ -14,16 +14,14 @@ import sys
 import time
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agent.engines.llama.batch import Batch
-from agent.engines.llama.crowding import Crowding
 from agent.engines.llama.kv import KeyValueCache
-from agent.engines.llama.library import llama
 from agent.engines.llama.logprobs import token_logprob
 from agent.engines.llama.model import AbortFlag, LlamaModel
-from agent.engines.llama.pace import Pace, Work, share_step
+from agent.engines.llama.pace import Work, share_step
 from agent.engines.llama.prompt import Job
+from agent.engines.llama.runner import ABORTED, DONE, NO_SPACE, StepRunner
 from agent.engines.llama.sampler import Sampler
 from agent.engines.llama.sequence import Sequence
 from agent.engines.llama.slots import Placement, place
@@ -40,23 +38,11 @@ from agent.runtime.wire import (
     WireError,
 )
 
-_NO_SPACE, _ABORTED = 1, 2
 _HEADROOM_TOKENS = 32
 
 
 class Stop:
     """Put into the inbox to end `Engine.run`."""
-
-
-@dataclass
-class Stats:
-    """Read by the I/O thread; each field is written whole by the engine thread."""
-
-    step_started_at: float | None = None
-    active: int = 0
-    waiting: int = 0
-    batch_tokens: int = 0
-    threads: int = 0
 
 
 class Engine:
@@ -65,7 +51,6 @@ class Engine:
     def __init__(
         self, model: LlamaModel, options: LlamaOptions, emit: Callable[[list[FromWorker]], None], abort: AbortFlag
     ) -> None:
-        self.stats = Stats(threads=options.threads)
         self.kv = KeyValueCache(model, slots=options.slots, host_bytes=options.prefix_cache_bytes)
         self._model = model
         self._context = model.context
@@ -75,13 +60,12 @@ class Engine:
         self._emit = emit
         self._abort = abort
         self._inbox: queue.SimpleQueue[Job | Cancel | SetThreads | Stop] = queue.SimpleQueue()
-        self._pace = Pace()
-        self._crowding = Crowding(options.threads)
-        self._batch_threads = options.threads_batch
+        self._runner = StepRunner(model.context, threads=options.threads, threads_batch=options.threads_batch)
+        self.stats = self._runner.stats
         self._running: list[Sequence] = []
         self._waiting: list[Sequence] = []
         self._outbox: list[FromWorker] = []
-        self._prefilling: frozenset[int] = frozenset()
+        self._abortable: set[int] = set()
         self._orders = 0
         self._stopping = False
 
@@ -89,9 +73,10 @@ class Engine:
         self._inbox.put(job)
 
     def cancel(self, request: Cancel) -> None:
-        """A prompt chunk of the request that is being computed right now is aborted; a decode step is let finish."""
+        """A step is aborted if it computes a chunk of this request's prompt, or nothing else; one that others need is
+        let finish."""
         self._inbox.put(request)
-        if request.id in self._prefilling:
+        if request.id in self._abortable:
             self._abort.set()
 
     def set_threads(self, request: SetThreads) -> None:
@@ -107,7 +92,7 @@ class Engine:
         for position, count in ((0, 8), (8, 1), (9, 1)):
             self._batch.clear()
             self._batch.add(array("i", [token] * count), position, 0, outputs=bytes(count - 1) + b"\x01")
-            self._timed_decode(decoding=int(count == 1), prefill_tokens=count if count > 1 else 0)
+            self._runner.run(self._batch, decoding=int(count == 1), prefill_tokens=count if count > 1 else 0)
         self.kv.clear()
 
     def run(self) -> None:
@@ -138,9 +123,7 @@ class Engine:
                 for sequence in [s for s in (*self._running, *self._waiting) if s.request.id == item.id]:
                     self._finish(sequence, "cancelled")
             elif isinstance(item, SetThreads):
-                self._batch_threads = item.threads_batch
-                self._crowding.allow(item.threads)
-                self._use_threads(item.threads)
+                self._runner.set_threads(item.threads, item.threads_batch)
             else:
                 self._stopping = True
 
@@ -232,20 +215,22 @@ class Engine:
         ]
         shares = [
             (by_order[key], count)
-            for key, count in share_step(work, batch_tokens=self._batch.capacity, pace=self._pace)
+            for key, count in share_step(work, batch_tokens=self._batch.capacity, pace=self._runner.pace)
         ]
         first_index = self._fill(shares)
-        self._prefilling = frozenset(s.request.id for s, count in shares if count > 1)
+        requests = {s.request.id for s, _ in shares}
+        self._abortable = requests if len(requests) == 1 else {s.request.id for s, count in shares if count > 1}
         decoding = sum(1 for s, _ in shares if s.remaining == 1)
         prefill = sum(count for s, count in shares if s.remaining > 1)
-        status = self._timed_decode(decoding=decoding, prefill_tokens=prefill)
-        self._prefilling = frozenset()
-        if status == 0:
+        status = self._runner.run(self._batch, decoding=decoding, prefill_tokens=prefill)
+        self._abortable = set()
+        if status == DONE:
             for (sequence, count), index in zip(shares, first_index, strict=True):
-                self._advance(sequence, count, index)
-        elif status == _ABORTED:
+                if sequence in self._running:  # and not ended by the failure of a sibling in this very step
+                    self._advance(sequence, count, index)
+        elif status == ABORTED:
             self._resync(shares)
-        elif status == _NO_SPACE:
+        elif status == NO_SPACE:
             self._resync(shares)
             self._make_room()
         else:
@@ -263,30 +248,6 @@ class Engine:
                 outputs = bytes(count - 1) + (b"\x01" if end == len(sequence.tokens) else b"\x00")
             first_index.append(self._batch.add(sequence.tokens[start:end], start, sequence.slot.index, outputs=outputs))
         return first_index
-
-    def _timed_decode(self, *, decoding: int, prefill_tokens: int) -> int:
-        started = self.stats.step_started_at = time.monotonic()
-        status = int(llama.llama_decode(self._context, self._batch.struct()))
-        if status == 0:
-            llama.llama_synchronize(self._context)
-            self._learn(decoding, prefill_tokens, started)
-        self.stats.step_started_at = None
-        self.stats.batch_tokens = self._batch.size
-        return status
-
-    def _learn(self, decoding: int, prefill_tokens: int, started: float) -> None:
-        now = time.monotonic()
-        seconds = now - started
-        expected_s = self._pace.expected_s(decoding=decoding, prefill_tokens=prefill_tokens)
-        if not self._crowding.observe(expected_s=expected_s, seconds=seconds, now=now):
-            self._pace.observe(decoding=decoding, prefill_tokens=prefill_tokens, seconds=seconds)
-        if self._crowding.threads != self.stats.threads:
-            self._use_threads(self._crowding.threads)
-
-    def _use_threads(self, threads: int) -> None:
-        batch = self._batch_threads if threads == self._crowding.most else min(self._batch_threads, threads)
-        llama.llama_set_n_threads(self._context, threads, batch)
-        self.stats.threads = threads
 
     def _advance(self, sequence: Sequence, count: int, index: int) -> None:
         assert sequence.slot is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LONGEST_STEP_RATIO = 2.4
+LONGEST_STEP_RATIO = 2.8
 """A step with prompt tokens in it may take this many times as long as one without."""
 LONGEST_PREFILL_STEP_S = 0.35
 """With no stream running: how long a newcomer may wait for the step that is under way."""
@@ -21,13 +21,15 @@ _WEIGHT = 0.25
 class Pace:
     """Running estimates of step times: a step takes `step_s` for its streams and `token_s` more per prompt token.
 
-    A step's fixed part is that of decoding, where reading the weights takes the time; a chunk of a few tokens costs
-    little more than none, so its cost per token must not be taken for that of a long one.
+    A step's fixed part is that of decoding, where reading the weights takes the time. A prompt token costs more in the
+    small chunks beside streams than in the large ones of a prompt alone (twice as much on two x86 cores, where small
+    batches use slower kernels), so both are learned apart.
     """
 
     def __init__(self) -> None:
         self._step_s: dict[int, float] = {}
-        self._token_s: float | None = None
+        self._token_s: dict[bool, float] = {}
+        """By whether streams were running."""
 
     def observe(self, *, decoding: int, prefill_tokens: int, seconds: float) -> None:
         """Learn from a finished step: `decoding` streams advanced by one token, `prefill_tokens` of prompts."""
@@ -35,7 +37,8 @@ class Pace:
             self._step_s[decoding] = _blend(self._step_s.get(decoding), seconds)
         elif prefill_tokens >= _SMALLEST_CHUNK_TOKENS:
             marginal = max(seconds - self.step_s(decoding), seconds * 0.2)
-            self._token_s = _blend(self._token_s, marginal / prefill_tokens)
+            beside = decoding > 0
+            self._token_s[beside] = _blend(self._token_s.get(beside), marginal / prefill_tokens)
 
     def step_s(self, decoding: int) -> float:
         """Expected time of a step with `decoding` streams (at least one) and no prompt; 0 when nothing is known."""
@@ -45,18 +48,20 @@ class Pace:
 
     def expected_s(self, *, decoding: int, prefill_tokens: int) -> float:
         """How long such a step should take; 0 when too little is known."""
-        if prefill_tokens and self._token_s is None:
+        token_s = self._token_s.get(decoding > 0)
+        if prefill_tokens and token_s is None:
             return 0.0
-        return self.step_s(decoding) + prefill_tokens * (self._token_s or 0.0)
+        return self.step_s(decoding) + prefill_tokens * (token_s or 0.0)
 
     def prefill_tokens(self, *, decoding: int, limit: int) -> int:
         """Prompt tokens for the next step, between 1 and `limit`."""
         fixed = self.step_s(decoding)
         smallest = _SMALLEST_CHUNK_TOKENS if decoding else _SMALLEST_LONE_CHUNK_TOKENS
-        if self._token_s is None:
+        token_s = self._token_s.get(decoding > 0)
+        if token_s is None:
             return min(smallest, limit)
         room_s = fixed * (LONGEST_STEP_RATIO - 1) if decoding else LONGEST_PREFILL_STEP_S - fixed
-        return min(limit, max(smallest, int(room_s / self._token_s)))
+        return min(limit, max(smallest, int(room_s / token_s)))
 
 
 def _blend(old: float | None, new: float) -> float:
