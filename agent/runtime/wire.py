@@ -73,7 +73,7 @@ class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
     gpu_layers: int = 0
     kv_type: Literal["f32", "f16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"] = "f16"
     flash_attention: Literal["auto", "on", "off"] = "auto"
-    mmap: bool = True
+    mmap: bool = False
     mlock: bool = False
     prefix_cache_bytes: int = 0
     lora: tuple[Lora, ...] = ()

@@ -14,6 +14,7 @@ def learned(step_s: float = 0.04, token_s: float = 0.004) -> Pace:
     for _ in range(50):
         pace.observe(decoding=1, prefill_tokens=0, seconds=step_s)
         pace.observe(decoding=1, prefill_tokens=20, seconds=step_s + 20 * token_s)
+        pace.observe(decoding=0, prefill_tokens=64, seconds=step_s + 64 * token_s)
     return pace
 
 
@@ -44,6 +45,15 @@ def test_a_slow_first_measurement_does_not_keep_chunks_small_for_ever() -> None:
     assert pace.prefill_tokens(decoding=0, limit=512) >= 64
 
 
+def test_a_token_beside_streams_may_cost_more_than_one_alone() -> None:
+    pace = learned(0.04, 0.004)
+    alone = pace.prefill_tokens(decoding=0, limit=512)
+    for _ in range(50):
+        pace.observe(decoding=1, prefill_tokens=10, seconds=0.04 + 10 * 0.009)
+    assert pace.prefill_tokens(decoding=0, limit=512) == alone
+    assert pace.prefill_tokens(decoding=1, limit=512) == 8
+
+
 def test_before_anything_is_known_chunks_are_small() -> None:
     assert Pace().prefill_tokens(decoding=2, limit=512) == 8
 
@@ -52,10 +62,10 @@ def test_before_anything_is_known_chunks_are_small() -> None:
     ("name", "remaining", "expected"),
     [
         ("decoding only", (1, 1, 1), {0: 1, 1: 1, 2: 1}),
-        ("one prompt among streams", (1, 1000, 1), {0: 1, 1: 14, 2: 1}),
-        ("a short prompt overtakes half of a long one", (1, 1000, 5), {0: 1, 1: 9, 2: 5}),
-        ("the oldest takes what is left", (1, 1000, 3), {0: 1, 1: 11, 2: 3}),
-        ("a finished oldest leaves room", (1, 4, 1000), {0: 1, 1: 4, 2: 10}),
+        ("one prompt among streams", (1, 1000, 1), {0: 1, 1: 18, 2: 1}),
+        ("a short prompt overtakes half of a long one", (1, 1000, 5), {0: 1, 1: 13, 2: 5}),
+        ("the oldest takes what is left", (1, 1000, 3), {0: 1, 1: 15, 2: 3}),
+        ("a finished oldest leaves room", (1, 4, 1000), {0: 1, 1: 4, 2: 14}),
     ],
 )
 def test_shares(name: str, remaining: tuple[int, ...], expected: dict[int, int]) -> None:

@@ -26,6 +26,7 @@ from agent.engines.llama.sampler import Sampler
 from agent.engines.llama.sequence import Sequence
 from agent.engines.llama.slots import Placement, place
 from agent.engines.llama.text import TextStream
+from agent.engines.process import release_free_memory
 from agent.errors import EdgeAgentError, EngineError
 from agent.runtime.wire import (
     Cancel,
@@ -39,6 +40,7 @@ from agent.runtime.wire import (
 )
 
 _HEADROOM_TOKENS = 32
+_REST_AFTER_S = 0.5
 
 
 class Stop:
@@ -111,11 +113,17 @@ class Engine:
     def _take_inbox(self) -> None:
         self._abort.clear()
         block = not (self._running or self._waiting)
+        rest_after_s: float | None = _REST_AFTER_S
         while True:
             try:
-                item = self._inbox.get(block=block)
+                item = self._inbox.get(block=block, timeout=rest_after_s)
             except queue.Empty:
-                return
+                if not block:
+                    return
+                # Idle for a while: what requests left behind in the allocator goes back to the system.
+                release_free_memory()
+                rest_after_s = None
+                continue
             block = False
             if isinstance(item, Job):
                 self._open(item)

@@ -75,6 +75,7 @@ class LlamaModel:
     def __init__(self, path: Path, options: LlamaOptions, *, dry: bool, abort: AbortFlag | None = None) -> None:
         self.context: Any = None
         self._adapters: list[Any] = []
+        self._options = options
         log.clear()
         parameters = llama.llama_model_default_params()
         parameters.n_gpu_layers = options.gpu_layers
@@ -141,18 +142,25 @@ class LlamaModel:
         """Buffers as llama.cpp logged them while this was opened."""
         kv = sum(float(m[1]) for m in _matches(_KV_SIZE))
         compute = [(m[1], float(m[2])) for m in _matches(_COMPUTE_SIZE)]
-        output = sum(float(m[1]) for m in _matches(_OUTPUT_SIZE))
+        output = max(sum(float(m[1]) for m in _matches(_OUTPUT_SIZE)) * _MIB, self._most_output_bytes())
         on_gpu = sum(size for name, size in compute if _is_device(name))
         on_gpu += sum(float(m[2]) for m in _matches(_WEIGHTS_SIZE) if _is_device(m[1]))
         return Memory(
             weights_bytes=self.facts.weights_bytes,
             kv_bytes=int(kv * _MIB),
-            compute_bytes=int((sum(size for _, size in compute) + output) * _MIB),
+            compute_bytes=int(sum(size for _, size in compute) * _MIB + output),
             overhead_bytes=overhead_bytes,
             prefix_cache_bytes=prefix_cache_bytes,
             gpu_bytes=int(on_gpu * _MIB),
             resident_bytes=resident,
         )
+
+    def _most_output_bytes(self) -> int:
+        """An embedding context makes room for logits and vector of every token of a full batch, at the first one."""
+        if not self._options.embedding:
+            return 0
+        outputs = min(self._options.batch_tokens, self._options.micro_batch_tokens)
+        return outputs * (self.vocabulary.size + self.facts.embedding_dim) * 4
 
     def close(self) -> None:
         if self.context:

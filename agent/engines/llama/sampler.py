@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
-import secrets
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,7 +38,11 @@ class Sampler:
     ) -> None:
         self._chain: Any = None
         self._grammar: Any = None
-        self.seed = secrets.randbits(32) if sampling.seed is None else (sampling.seed + seed_offset) & 0xFFFFFFFF
+        self.seed = (
+            int.from_bytes(os.urandom(4), "little")
+            if sampling.seed is None
+            else (sampling.seed + seed_offset) & 0xFFFFFFFF
+        )
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
         self._remembers = bool(sampling.dry_multiplier) or _penalizes(sampling)
