@@ -70,8 +70,9 @@ def memory(files: Mapping[str, Path], *, quick: bool) -> Iterator[Row]:
             after_load = process.resident_bytes(model["pid"])
             _touch(daemon, model["task"], quick=quick)
             after_use = process.resident_bytes(model["pid"])
+            shared = after_use - process.proportional_bytes(model["pid"])
         floor = None if model["task"] == "embed" else _raw_resident(path)
-        yield from _memory_rows(label, model, after_load, after_use, floor)
+        yield from _memory_rows(label, model, after_load, after_use, shared, floor)
 
 
 def _touch(daemon: Daemon, task: str, *, quick: bool) -> None:
@@ -94,7 +95,7 @@ def _raw_resident(path: Path) -> int:
 
 
 def _memory_rows(
-    label: str, model: Mapping[str, Any], after_load: int, after_use: int, raw_resident: int | None
+    label: str, model: Mapping[str, Any], after_load: int, after_use: int, shared: int, raw_resident: int | None
 ) -> Iterator[Row]:
     predicted, loaded = model["predicted"], model["loaded"]["memory"]
     foreseen = memory_total(predicted)
@@ -118,7 +119,8 @@ def _memory_rows(
     yield Row(
         what=f"worker beyond the model, {label}",
         bar="<= 60 MB",
-        measured=f"{overhead / _MB:.1f} MB ({after_use / _MB:.0f} MB resident, model {own / _MB:.0f} MB)"
+        measured=f"{overhead / _MB:.1f} MB ({after_use / _MB:.0f} MB resident, model {own / _MB:.0f} MB, "
+        f"{shared / _MB:.1f} MB shared with other processes)"
         + (f"; the raw loop's process: {(raw_resident - own) / _MB:.1f} MB" if raw_resident else ""),
         passed=overhead <= 60 * _MB,
         numbers={**numbers, "overhead_bytes": overhead, "raw_resident_bytes": raw_resident},

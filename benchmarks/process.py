@@ -12,6 +12,12 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def proportional_bytes(pid: int) -> int:
+    """Resident memory with pages that n processes share counted as 1/n. Raises `FileNotFoundError`."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+
+
 def cpu_s(pid: int) -> float:
     """Processor time used so far, user and system. Raises `FileNotFoundError` where the process is gone."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

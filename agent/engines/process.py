@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_BLOCK_BYTES = 256 * 1024
 
 
 def resident_bytes() -> int:
@@ -21,6 +23,17 @@ def resident_bytes() -> int:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
     return pages * resource.getpagesize()
+
+
+def give_large_blocks_back() -> None:
+    """Let the allocator map large blocks and unmap them when freed.
+
+    glibc raises its threshold to the largest block ever freed, and after that megabytes of finished requests stay in
+    the heap: 7 MB of a worker with a vocabulary of 152k tokens.
+    """
+    change = getattr(ctypes.CDLL(None), "mallopt", None)
+    if change is not None:
+        change(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
 
 
 def release_free_memory() -> None:

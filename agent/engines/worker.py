@@ -21,6 +21,7 @@ from agent.engines.llama.model import AbortFlag, LlamaModel, predict
 from agent.engines.llama.prompt import PromptMaker
 from agent.engines.process import (
     die_with_parent,
+    give_large_blocks_back,
     leave_no_core,
     offer_to_oom_killer,
     release_free_memory,
@@ -229,6 +230,7 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     die_with_parent()
     leave_no_core()
+    give_large_blocks_back()
     offer_to_oom_killer()
     connection = Connection(int(sys.argv[1]))
     order = connection.receive_one(LoadModel)
