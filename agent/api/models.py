@@ -64,15 +64,14 @@ def find_model(request: web.Request, name: str | None, task: str) -> str:
 
 async def list_models(request: web.Request) -> web.Response:
     """`GET /v1/models`."""
-    created = int(request.app[DAEMON].started_at)
-    data = [_described(model, created) for model in request.app[RUNTIME].snapshot().models]
+    data = [_described(model) for model in request.app[RUNTIME].snapshot().models]
     return _json({"object": "list", "data": data})
 
 
 async def get_model(request: web.Request) -> web.Response:
     """`GET /v1/models/{id}`."""
     model = _lookup(request.app[RUNTIME].snapshot().models, request.match_info["name"])
-    return _json(_described(model, int(request.app[DAEMON].started_at)))
+    return _json(_described(model))
 
 
 async def load_model(request: web.Request) -> web.Response:
@@ -154,11 +153,11 @@ def _choice(names: list[str]) -> str:
     return f"There is {', '.join(names)}." if names else "Import one: edge-agent models import FILE.gguf."
 
 
-def _described(model: ModelSnapshot, created: int) -> dict[str, object]:
+def _described(model: ModelSnapshot) -> dict[str, object]:
     described: dict[str, object] = {
         "id": model.name,
         "object": "model",
-        "created": created,
+        "created": model.created,
         "owned_by": "edge-agent",
         "version": model.version,
         "task": model.task,

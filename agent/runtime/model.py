@@ -396,6 +396,7 @@ class Model:
             name=self.name,
             version=self.spec.version,
             task=self.spec.task,
+            created=self.spec.created,
             aliases=self.spec.aliases,
             pinned=self.pinned,
             keep_alive_s=self.keep_alive_s,

@@ -42,11 +42,14 @@ class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One model. `state` is one of `agent.runtime.lifecycle.State`; `reason` says why it is in it, where there is a
-    reason. Times are seconds ago, None for never. `loaded` and `stats` are the worker's own words, None without one."""
+    reason. `created` is Unix time; other times are seconds ago, None for never. `loaded` and `stats` are the worker's
+    own words, None without one.
+    """
 
     name: str
     version: str
     task: str
+    created: int
     aliases: tuple[str, ...]
     pinned: bool
     keep_alive_s: float | None

@@ -170,6 +170,7 @@ class ScriptedRuntime:
             name=name,
             version="1",
             task=task,
+            created=5,
             aliases=aliases,
             pinned=False,
             keep_alive_s=300.0,
