@@ -67,7 +67,7 @@ def _prefix_row(what: str, firsts: list[float], laters: list[float]) -> Row:
 def prefill_stall(bench: Bench) -> Iterator[Row]:
     # Long enough that a stream's median is that of its undisturbed steps.
     streams, tokens = 3, 60 if bench.quick else 700
-    # Text of half a character is held back for a step, which is no stall: keep such tokens out.
+    # A token that shows nothing, or half a character, has no event of its own, which is no stall: keep such tokens out.
     bias = {str(token): -100 for token in bench.raw.partial_tokens()}
     exchanges = [completion(bench.raw.prompt(16, 70_000 + i), tokens, logit_bias=bias) for i in range(streams)]
     arrival_s = 1.0 if bench.quick else 3.0

@@ -122,12 +122,15 @@ class RawLoop:
         raise RuntimeError(f"no text of exactly {tokens} tokens in this vocabulary")
 
     def partial_tokens(self) -> list[int]:
-        """Tokens that are not whole characters: a server holds such text back until the character is complete."""
+        """Tokens that show nothing when they are drawn: control tokens, and parts of a character, held back till it is
+        complete."""
         found = []
         for token in range(self.vocabulary_size):
             try:
-                self.piece(token).decode()
+                shown = self.piece(token).decode()
             except UnicodeDecodeError:
+                shown = ""
+            if not shown:
                 found.append(token)
         return found
 

@@ -22,8 +22,8 @@ from typing import Any
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 if platform.machine() in ("x86_64", "AMD64"):
     # How long libgomp's threads spin at a barrier before they sleep: 300,000 rounds by default, which is as fast on a
-    # quiet machine as 1,000 and sixty times slower beside one busy program (docs/performance.md). Not measured on ARM.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    # quiet machine as 5,000, and 24 times slower beside one busy program (docs/performance.md). Not measured on ARM.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
 def _import_bindings() -> Any:
