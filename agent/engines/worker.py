@@ -73,7 +73,7 @@ class Connection:
 
     def receive(self) -> list[ToWorker]:
         """Whatever has come, at least one message. Ends the process when the daemon is gone."""
-        messages: list[ToWorker] = []
+        messages, self._ready = self._ready, []
         while not messages:
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
@@ -87,7 +87,7 @@ class Connection:
 
     def receive_one(self, kind: type[ToWorker]) -> ToWorker:
         """The next message, which must be a `kind`; `Shutdown` ends the process."""
-        while not self._ready:
+        if not self._ready:
             self._ready = self.receive()
         message = self._ready.pop(0)
         if isinstance(message, Shutdown):

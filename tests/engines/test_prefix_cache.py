@@ -11,7 +11,7 @@ from agent.engines.llama.prefix_cache import PrefixCache, Saved
 
 
 def saved(tokens: list[int], size: int) -> Saved:
-    return Saved(array("i", tokens), bytes(size))
+    return Saved(array("i", tokens), bytearray(size))
 
 
 def test_the_longest_shared_prefix_is_found() -> None:

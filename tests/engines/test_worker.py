@@ -108,7 +108,7 @@ def test_a_seed_repeats_itself(worker: WorkerProcess) -> None:
     ],
 )
 def test_every_sampler_runs(worker: WorkerProcess, sampling: Sampling) -> None:
-    answer = worker.generate(prompt=PROMPTS[0], max_tokens=12, sampling=sampling)
+    answer = worker.generate(prompt=PROMPTS[0], max_tokens=12, sampling=sampling, ignore_eos=True)
     assert answer.failed is None
     assert answer.finished[0].completion_tokens == 12
 

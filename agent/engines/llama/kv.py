@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
+from typing import Any
 
 from agent.engines.llama.library import llama
 from agent.engines.llama.model import LlamaModel
@@ -122,18 +123,20 @@ class KeyValueCache:
         size = llama.llama_state_seq_get_size(self._context, slot.index)
         if not self.host.would_hold(size):
             return
-        state = ctypes.create_string_buffer(size)
-        target = ctypes.cast(state, ctypes.POINTER(ctypes.c_uint8))
-        written = llama.llama_state_seq_get_data(self._context, target, size, slot.index)
-        if written == size:
-            self.host.put(Saved(slot.tokens[:], state.raw))
+        state = bytearray(size)
+        if llama.llama_state_seq_get_data(self._context, _bytes_of(state), size, slot.index) == size:
+            self.host.put(Saved(slot.tokens[:], state))
 
     def _restore(self, slot: Slot, saved: Saved) -> None:
         size = len(saved.state)
-        data = ctypes.cast(ctypes.c_char_p(saved.state), ctypes.POINTER(ctypes.c_uint8))
         self.host.touch(saved)
-        while llama.llama_state_seq_set_data(self._context, data, size, slot.index) != size:
+        while llama.llama_state_seq_set_data(self._context, _bytes_of(saved.state), size, slot.index) != size:
             llama.llama_memory_seq_rm(self._memory, slot.index, -1, -1)
             if not self.evict_idle():
                 return  # no room beside the running ones: compute it again instead
         slot.tokens = saved.tokens[:]
+
+
+def _bytes_of(buffer: bytearray) -> Any:
+    """A pointer into `buffer`, without a copy."""
+    return ctypes.byref(ctypes.c_uint8.from_buffer(buffer))

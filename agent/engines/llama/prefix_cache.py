@@ -14,7 +14,7 @@ class Saved:
     """A sequence's state as llama.cpp serialized it, and the tokens it stands for."""
 
     tokens: array[int]
-    state: bytes
+    state: bytearray
 
 
 class PrefixCache:

@@ -13,6 +13,8 @@ _WORTH_COPYING_TOKENS = 8
 def common_prefix(a: array[int], b: array[int]) -> int:
     """Length of the longest common prefix, by bisection over slices that C compares."""
     low, high = 0, min(len(a), len(b))
+    if not high or a[0] != b[0]:
+        return 0
     if a[:high] == b[:high]:
         return high
     while low < high - 1:
