@@ -208,6 +208,17 @@ def test_an_idle_conversation_comes_back_from_the_host(worker: WorkerProcess) ->
     assert [worker.generate(prompt=p, max_tokens=4).text for p in prompts] == first
 
 
+def test_a_conversation_parked_on_the_host_after_a_pause_goes_on_as_if_nothing_was(worker: WorkerProcess) -> None:
+    prompt = tuple((k * 7 + 3) % 250 for k in range(150))
+    first = worker.generate(prompt=prompt, max_tokens=8)
+    held = worker.ping().kv_used_tokens
+    time.sleep(1.0)
+    assert worker.ping().kv_used_tokens < held
+    again = worker.generate(prompt=prompt, max_tokens=8)
+    assert again.finished[0].cached_tokens == 149
+    assert again.text == first.text
+
+
 def test_cancel_leaves_the_others_as_they_were(worker: WorkerProcess) -> None:
     alone = worker.generate(prompt=PROMPTS[0], max_tokens=120, ignore_eos=True).text
     kept = worker.submit(prompt=PROMPTS[0], max_tokens=120, ignore_eos=True)

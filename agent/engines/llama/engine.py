@@ -120,7 +120,8 @@ class Engine:
             except queue.Empty:
                 if not block:
                     return
-                # Idle for a while: what requests left behind in the allocator goes back to the system.
+                # Idle for a while: what requests left behind goes where it costs nothing.
+                self.kv.park()
                 release_free_memory()
                 rest_after_s = None
                 continue

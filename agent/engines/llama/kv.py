@@ -101,6 +101,19 @@ class KeyValueCache:
         llama.llama_memory_seq_rm(self._memory, slot.index, -1, -1)
         slot.tokens = array("i")
 
+    def park(self) -> None:
+        """Move idle conversations to the host while it has room that nobody else uses.
+
+        A step looks at every cell up to the last one used, so idle conversations slow down everybody: 4 ms for a prompt
+        of 16 tokens beside 1,000 idle ones. Bringing 1,500 tokens of a 0.5B model back takes 10 ms.
+        """
+        for slot in self.slots:
+            if slot.busy or len(slot.tokens) < _WORTH_SAVING_TOKENS:
+                continue
+            size = llama.llama_state_seq_get_size(self._context, slot.index)
+            if self.host.used_bytes + size <= self.host.capacity_bytes:
+                self.evict(slot)
+
     def evict_idle(self) -> bool:
         """Empty the idle slot that was used longest ago. False when there is none."""
         idle = [slot for slot in self.slots if not slot.busy and slot.tokens]

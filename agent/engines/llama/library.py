@@ -21,9 +21,10 @@ from typing import Any
 # A failed GGML_ASSERT otherwise starts gdb, when there is one, and takes seconds to die.
 os.environ.setdefault("GGML_NO_BACKTRACE", "1")
 if platform.machine() in ("x86_64", "AMD64"):
-    # How long libgomp's threads spin at a barrier before they sleep: 300,000 rounds by default, which is as fast on a
-    # quiet machine as 5,000, and 24 times slower beside one busy program (docs/performance.md). Not measured on ARM.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+    # How long libgomp's threads spin at a barrier before they sleep: 300,000 rounds by default, with which one busy
+    # program beside two threads costs up to seven times what it does with 20,000 (docs/performance.md), until
+    # `Crowding` acts. Fewer rounds cost prompts milliseconds. Not measured on ARM.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def _import_bindings() -> Any:
