@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import time
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench, completion, completion_tokens
@@ -18,12 +19,14 @@ def first_token(bench: Bench) -> Iterator[Row]:
     raw: list[float] = []
     for turn in range(bench.repeats(60, 5)):
         prompt = bench.raw.prompt(16, 50_000 + turn)
-        # Who goes first alternates, so that neither always finds the caches warmed by the other.
-        if turn % 2:
-            raw.append(bench.raw.run([prompt], 2)[0])
-        served.append(_run(bench, completion(prompt, 2)).first_text_s)
-        if not turn % 2:
-            raw.append(bench.raw.run([prompt], 2)[0])
+        # Who goes first alternates, so that neither always finds the caches warmed by the other; the pause lets the
+        # other's threads stop spinning (libgomp: 3 ms after the last step), which would take a core from the next.
+        for side in ("raw", "served") if turn % 2 else ("served", "raw"):
+            time.sleep(0.05)
+            if side == "raw":
+                raw.append(bench.raw.run([prompt], 2)[0])
+            else:
+                served.append(_run(bench, completion(prompt, 2)).first_text_s)
     added_s = statistics.median(served) - statistics.median(raw)
     yield Row(
         what="first-token time added (16-token prompt)",
