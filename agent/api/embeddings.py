@@ -13,7 +13,7 @@ from aiohttp import web
 from agent.api.decode import decode, wrong
 from agent.api.generation import submit
 from agent.api.generation_body import urgency
-from agent.api.models import find_model
+from agent.api.models import find_model, shortens
 from agent.api.parts import SETTINGS
 from agent.api.requests import EmbeddingRequest
 from agent.errors import EngineError
@@ -38,7 +38,7 @@ async def embeddings(request: web.Request) -> web.Response:
                     result = event
         if result is None or len(result.vectors) != len(embed.inputs) * result.dim * _FLOAT_BYTES:
             raise EngineError("The engine returned no embeddings.", hint="The daemon's log has the details.")
-        rows = shorten(rows_of(result), body.dimensions, allowed=model in settings.shortened_embeddings)
+        rows = shorten(rows_of(result), body.dimensions, allowed=body.force_dimensions or shortens(request, model))
     answer: dict[str, object] = {
         "object": "list",
         "data": [
@@ -67,7 +67,8 @@ def shorten(rows: list[array[float]], dimensions: int | None, *, allowed: bool) 
     if dimensions is None or not rows or dimensions == len(rows[0]):
         return rows
     if not allowed:
-        raise wrong("dimensions", dimensions, f"{len(rows[0])}, which is what this model's vectors have")
+        expected = f"{len(rows[0])}: this model was not trained to have its vectors cut (force_dimensions does it)"
+        raise wrong("dimensions", dimensions, expected)
     if dimensions > len(rows[0]):
         raise wrong("dimensions", dimensions, f"at most {len(rows[0])}")
     return [_unit(row[:dimensions]) for row in rows]

@@ -17,7 +17,7 @@ from agent.api.parts import METRICS, RUNTIME
 from agent.errors import EdgeAgentError, UnavailableError
 from agent.runtime.queue import Priority
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embed, Embedded, Event, Finished, Generate
+from agent.runtime.wire import Delta, Embedded, Event, Finished, Request, Transcribed
 
 _MERGE_BATCHES = 64
 """Batches that may wait for a slow client here; beyond it they wait, and are bounded, in the runtime."""
@@ -124,6 +124,10 @@ class Generation:
                     elif type(event) is Embedded:
                         self.usage.prompt_tokens += event.prompt_tokens
                         self.usage.finished += 1
+                    elif type(event) is Transcribed:
+                        tokens += event.completion_tokens
+                        self.usage.completion_tokens += event.completion_tokens
+                        self.usage.finished += 1
                 if tokens:
                     if self._record.first_token_s is None:
                         self._record.first_token_s = time.monotonic() - self._record.started
@@ -134,7 +138,7 @@ class Generation:
 def submit(
     request: web.Request,
     model: str,
-    requests: Sequence[Generate | Embed],
+    requests: Sequence[Request],
     *,
     priority: Priority,
     deadline_s: float,

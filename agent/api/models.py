@@ -14,8 +14,7 @@ from agent.api.decode import Body, parse, read_body
 from agent.api.parts import CHANGES, DAEMON, RUNTIME, STORE
 from agent.errors import ModelNotFoundError, RequestError
 from agent.runtime.snapshot import ModelSnapshot
-
-_WORK = {"generate": "generates text", "embed": "makes embeddings"}
+from agent.runtime.spec import DOES, Task
 
 
 class Daemon(Protocol):
@@ -43,7 +42,7 @@ class ActivateRequest(Body, kw_only=True):
     version: str
 
 
-def find_model(request: web.Request, name: str | None, task: str) -> str:
+def find_model(request: web.Request, name: str | None, task: Task) -> str:
     """The real name of the model that a request means by a name or an alias.
 
     Without a name it is the only model there is for `task`. Raises `ModelNotFoundError`, and `RequestError` if the
@@ -58,8 +57,13 @@ def find_model(request: web.Request, name: str | None, task: str) -> str:
     model = _lookup(models, name)
     if model.task != task:
         fitting = [other.name for other in models if other.task == task]
-        raise RequestError(f"{model.name} {_WORK[model.task]}.", hint=_choice(fitting), param="model")
+        raise RequestError(f"{model.name} {DOES[model.task]}.", hint=_choice(fitting), param="model")
     return model.name
+
+
+def shortens(request: web.Request, name: str) -> bool:
+    """Whether the vectors of this model may be cut."""
+    return any(model.shortens for model in request.app[RUNTIME].snapshot().models if model.name == name)
 
 
 async def list_models(request: web.Request) -> web.Response:
@@ -78,7 +82,7 @@ async def load_model(request: web.Request) -> web.Response:
     """`POST /models/{name}/load`: answers when the model is ready."""
     runtime = request.app[RUNTIME]
     name = _known(request)
-    await _finishing(request, runtime.load(name))
+    await finishing(request, runtime.load(name))
     return _state(request, name)
 
 
@@ -86,7 +90,7 @@ async def unload_model(request: web.Request) -> web.Response:
     """`POST /models/{name}/unload`: answers when its memory is free."""
     runtime = request.app[RUNTIME]
     name = _known(request)
-    await _finishing(request, runtime.unload(name))
+    await finishing(request, runtime.unload(name))
     return _state(request, name)
 
 
@@ -94,14 +98,14 @@ async def activate_model(request: web.Request) -> web.Response:
     """`POST /models/{name}/activate` with `{"version": ...}`: answers once the version is the active one on disk."""
     version = parse(await read_body(request), ActivateRequest).version
     name = _stored(request)
-    await _finishing(request, _activate(request, name, version))
+    await finishing(request, _activate(request, name, version))
     return _json({"model": name, "version": version})
 
 
 async def rollback_model(request: web.Request) -> web.Response:
     """`POST /models/{name}/rollback`: back to the version that was active before."""
     name = _stored(request)
-    version = await _finishing(request, _rollback(request, name))
+    version = await finishing(request, _rollback(request, name))
     return _json({"model": name, "version": version})
 
 
@@ -116,7 +120,7 @@ async def _rollback(request: web.Request, name: str) -> str:
     return stored.version
 
 
-async def _finishing(request: web.Request, work: Coroutine[Any, Any, Any]) -> Any:
+async def finishing(request: web.Request, work: Coroutine[Any, Any, Any]) -> Any:
     """Does `work` to its end even if the client leaves meanwhile: half a change helps nobody."""
     task = asyncio.ensure_future(work)
     pending = request.app[CHANGES]

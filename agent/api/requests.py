@@ -109,6 +109,8 @@ class EmbeddingRequest(Body, kw_only=True):
     model: str | None = None
     encoding_format: str | None = None
     dimensions: Dimensions | None = None
+    force_dimensions: bool = False
+    prompt_name: str | None = None
     truncate: bool | None = None
     normalize: bool | None = None
     priority: str | None = None
@@ -120,7 +122,12 @@ class EmbeddingRequest(Body, kw_only=True):
         inputs = texts_or_tokens(self.input, "input", limit=limit)
         if not all(inputs):
             raise wrong("input", self.input, "text that is not empty")
-        return Embed(inputs=inputs, truncate=bool(self.truncate), normalize=self.normalize is not False)
+        return Embed(
+            inputs=inputs,
+            prompt_name=self.prompt_name,
+            truncate=bool(self.truncate),
+            normalize=self.normalize is not False,
+        )
 
     def as_base64(self) -> bool:
         if self.encoding_format not in (None, "float", "base64"):

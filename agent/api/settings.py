@@ -12,8 +12,7 @@ class ApiSettings:
 
     `hosts` are Host names accepted besides loopback and the address the connection came in on; `origins` are web
     origins (`https://home.example`) that browsers may call from. `"*"` in either accepts all.
-    `sampling` holds a model's own defaults by `wire.Sampling` field; `shortened_embeddings` names the models whose
-    vectors stay meaningful when cut (Matryoshka), which is what `dimensions` asks for.
+    `sampling` holds a model's own defaults by `wire.Sampling` field.
     """
 
     hosts: tuple[str, ...] = ()
@@ -30,4 +29,3 @@ class ApiSettings:
     prompt_limit: int = 32
     input_limit: int = 2048
     sampling: Mapping[str, Mapping[str, float | int]] = field(default_factory=dict)
-    shortened_embeddings: frozenset[str] = frozenset()

@@ -11,8 +11,8 @@ from typing import Any
 from agent.commands.call import Call
 from agent.commands.client import Client
 from agent.commands.generate import add_request_arguments, piece, request_of
-from agent.commands.terminal import write_text
 from agent.errors import EdgeAgentError
+from agent.terminal import write_text
 
 PROMPT = "> "
 INSTRUCTIONS = """\

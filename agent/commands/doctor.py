@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.commands.call import Call
-from agent.commands.terminal import print_json
 from agent.errors import ConfigError, EdgeAgentError
 from agent.hardware import board as boards
 from agent.hardware import checks, doctor, report, wheel
 from agent.hardware.memory import read_memory
 from agent.hardware.profile import choose, load_profiles
 from agent.settings import Settings
+from agent.terminal import print_json
 
 
 def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

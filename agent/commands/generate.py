@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.commands.call import Call
-from agent.commands.terminal import print_json, write_text
 from agent.errors import RequestError
+from agent.terminal import print_json, write_text
 
 
 def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

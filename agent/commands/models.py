@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from agent.commands.call import Call
-from agent.commands.terminal import Progress, print_json, size, table
 from agent.errors import EdgeAgentError
 from agent.store.importing import Imported
 from agent.store.layout import StoredModel
 from agent.store.store import Store
+from agent.terminal import Progress, print_json, size, table
 
 RELOAD_PATIENCE_S = 5.0
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.commands.call import Call
-from agent.commands.terminal import duration, print_json, size, table
+from agent.terminal import duration, print_json, size, table
 
 
 def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:

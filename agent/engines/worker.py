@@ -8,161 +8,68 @@ When the daemon is gone, and the socket with it, the process ends at once.
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import threading
-import time
 from pathlib import Path
 
-from agent.engines.llama.embedding import EmbeddingEngine
-from agent.engines.llama.engine import Engine, failure
-from agent.engines.llama.library import start_backend
-from agent.engines.llama.model import AbortFlag, LlamaModel, predict
-from agent.engines.llama.prompt import PromptMaker
-from agent.engines.process import (
-    die_with_parent,
-    give_large_blocks_back,
-    leave_no_core,
-    offer_to_oom_killer,
-    release_free_memory,
-    resident_bytes,
-)
+from agent.engines.connection import Connection
+from agent.engines.process import die_with_parent, give_large_blocks_back, leave_no_core, offer_to_oom_killer
+from agent.engines.service import Service, failure
 from agent.errors import EdgeAgentError, EngineError, RequestError
 from agent.runtime.wire import (
     Cancel,
     Embed,
-    FrameReader,
-    FromWorker,
     Generate,
-    Loaded,
+    LlamaOptions,
     LoadFailed,
     LoadModel,
+    Memory,
     Ping,
-    Pong,
     Predicted,
     Proceed,
+    Request,
     SetThreads,
     Shutdown,
     ToWorker,
+    Transcribe,
     WireError,
-    decode_to_worker,
-    encode,
 )
 
-_RECEIVE_BYTES = 1 << 16
+
+def load(connection: Connection, order: LoadModel) -> Service:
+    """Say what it will take, wait for the word, and take it. Raises what the engine raises."""
+    path, options = Path(order.path), order.options
+    if isinstance(options, LlamaOptions):
+        from agent.engines.llama.service import LlamaService, predict  # each worker pays for its own engine alone
+
+        predicted = predict(path, options)
+        _await_room(connection, predicted)
+        return LlamaService(path, options, predicted, connection.send)
+    from agent.engines.onnx.service import EmbeddingService
+    from agent.engines.onnx.service import predict as predict_onnx
+
+    predicted = predict_onnx(path, options)
+    _await_room(connection, predicted)
+    return EmbeddingService(path, options, predicted, connection.send)
 
 
-class Connection:
-    """Blocking frames over the socket that the daemon left open for us."""
-
-    def __init__(self, fd: int) -> None:
-        self._socket = socket.socket(fileno=fd)
-        self._socket.setblocking(True)
-        self._reader = FrameReader()
-        self._lock = threading.Lock()
-        self._ready: list[ToWorker] = []
-
-    def send(self, messages: list[FromWorker]) -> None:
-        """One frame. Ends the process when the daemon is gone."""
-        frame = encode(messages)
-        with self._lock:
-            try:
-                self._socket.sendall(frame)
-            except OSError:
-                os._exit(0)
-
-    def receive(self) -> list[ToWorker]:
-        """Whatever has come, at least one message. Ends the process when the daemon is gone."""
-        messages, self._ready = self._ready, []
-        while not messages:
-            try:
-                data = self._socket.recv(_RECEIVE_BYTES)
-            except OSError:
-                data = b""
-            if not data:
-                os._exit(0)
-            for body in self._reader.feed(data):
-                messages += decode_to_worker(body)
-        return messages
-
-    def receive_one(self, kind: type[ToWorker]) -> ToWorker:
-        """The next message, which must be a `kind`; `Shutdown` ends the process."""
-        if not self._ready:
-            self._ready = self.receive()
-        message = self._ready.pop(0)
-        if isinstance(message, Shutdown):
-            os._exit(0)
-        if isinstance(message, Ping):
-            self.send(
-                [
-                    Pong(
-                        seq=message.seq,
-                        step_age_s=0,
-                        resident_bytes=resident_bytes(),
-                        prefix_cache_bytes=0,
-                        kv_used_tokens=0,
-                        active_sequences=0,
-                        waiting_sequences=0,
-                        batch_tokens=0,
-                        threads=0,
-                    )
-                ]
-            )
-            return self.receive_one(kind)
-        if not isinstance(message, kind):
-            raise EngineError(f"expected {kind.__name__}, got {type(message).__name__}")
-        return message
+def _await_room(connection: Connection, predicted: Memory) -> None:
+    connection.send([Predicted(predicted)])
+    connection.receive_one(Proceed)
 
 
 class Worker:
     """A loaded model between its engine and the socket."""
 
-    def __init__(self, connection: Connection, order: LoadModel) -> None:
-        started = time.monotonic()
-        options = order.options
+    def __init__(self, connection: Connection, service: Service) -> None:
         self._connection = connection
-        self._gpu_bytes = 0
-        path = Path(order.path)
-        prediction = predict(path, options)
-        connection.send([Predicted(prediction)])
-        connection.receive_one(Proceed)
-        abort = AbortFlag()
-        self._model = LlamaModel(path, options, dry=False, abort=abort)
-        kind = EmbeddingEngine if options.embedding else Engine
-        self._engine: Engine | EmbeddingEngine = kind(self._model, options, connection.send, abort)
-        self._engine.warm_up()
-        facts, vocabulary = self._model.facts, self._model.vocabulary
-        template = options.chat_template or facts.metadata.get("tokenizer.chat_template")
-        self._prompts = PromptMaker(
-            vocabulary, context_tokens=self._model.context_tokens, template_source=template or None
-        )
-        release_free_memory()
-        measured = self._model.memory(
-            overhead_bytes=prediction.overhead_bytes,
-            prefix_cache_bytes=options.prefix_cache_bytes,
-            resident=resident_bytes(),
-        )
-        self._gpu_bytes = measured.gpu_bytes
-        connection.send(
-            [
-                Loaded(
-                    memory=measured,
-                    context_tokens=self._model.context_tokens,
-                    train_context_tokens=facts.train_context_tokens,
-                    slots=options.slots,
-                    vocab_tokens=vocabulary.size,
-                    embedding_dim=facts.embedding_dim if options.embedding else 0,
-                    has_chat_template=template is not None,
-                    description=facts.description,
-                    load_s=time.monotonic() - started,
-                )
-            ]
-        )
+        self._service = service
 
     def run(self) -> None:
         """Until the daemon says otherwise."""
+        self._connection.send([self._service.loaded])
         threading.Thread(target=self._listen, name="socket", daemon=True).start()
-        self._engine.run()
+        self._service.run()
 
     def _listen(self) -> None:
         try:
@@ -176,52 +83,27 @@ class Worker:
 
     def _handle(self, message: ToWorker) -> None:
         match message:
-            case Generate() | Embed():
+            case Generate() | Embed() | Transcribe():
                 self._submit(message)
             case Cancel():
-                self._engine.cancel(message)
+                self._service.cancel(message)
             case SetThreads():
-                self._engine.set_threads(message)
+                self._service.set_threads(message)
             case Ping():
-                self._connection.send([self._pong(message.seq)])
+                self._connection.send([self._service.pong(message.seq)])
             case Shutdown():
                 os._exit(0)
             case _:
                 raise EngineError(f"unexpected {type(message).__name__} while serving")
 
-    def _submit(self, request: Generate | Embed) -> None:
+    def _submit(self, request: Request) -> None:
         try:
-            match self._engine, request:
-                case Engine() as engine, Generate():
-                    engine.submit(self._prompts.job(request))
-                case EmbeddingEngine() as engine, Embed():
-                    engine.submit(request)
-                case Engine(), _:
-                    raise RequestError("This model generates text; it does not embed.", param="model")
-                case _:
-                    raise RequestError("This model embeds text; it does not generate.", param="model")
+            self._service.submit(request)
         except EdgeAgentError as error:
             self._connection.send([failure(request.id, error)])
         except (ValueError, RecursionError, OverflowError, TypeError) as error:
             wrong = RequestError(f"The request cannot be prepared: {error}.")
             self._connection.send([failure(request.id, wrong)])
-
-    def _pong(self, seq: int) -> Pong:
-        stats = self._engine.stats
-        started = stats.step_started_at
-        kv = self._engine.kv if isinstance(self._engine, Engine) else None
-        return Pong(
-            seq=seq,
-            step_age_s=0.0 if started is None else time.monotonic() - started,
-            resident_bytes=resident_bytes(),
-            prefix_cache_bytes=kv.host.used_bytes if kv else 0,
-            kv_used_tokens=kv.used_tokens if kv else 0,
-            active_sequences=stats.active,
-            waiting_sequences=stats.waiting,
-            batch_tokens=stats.batch_tokens,
-            threads=stats.threads,
-            gpu_bytes=self._gpu_bytes,
-        )
 
 
 def main() -> None:
@@ -236,8 +118,7 @@ def main() -> None:
     order = connection.receive_one(LoadModel)
     assert isinstance(order, LoadModel)
     try:
-        start_backend()
-        worker = Worker(connection, order)
+        worker = Worker(connection, load(connection, order))
     except (EdgeAgentError, OSError, ValueError) as error:
         code = error.code if isinstance(error, EdgeAgentError) else "model_load_failed"
         message = error.message if isinstance(error, EdgeAgentError) else f"{order.path} cannot be loaded: {error}."
@@ -250,7 +131,7 @@ def main() -> None:
     except Exception:
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
-        os._exit(1)  # without llama.cpp's destructors, which may be what failed
+        os._exit(1)  # without the engine's destructors, which may be what failed
 
 
 if __name__ == "__main__":

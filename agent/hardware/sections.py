@@ -95,9 +95,10 @@ class Llama:
 
 @dataclass(frozen=True, kw_only=True)
 class Onnx:
-    """ONNX Runtime sessions. 0 threads: one per performance core."""
+    """ONNX Runtime sessions. 0 threads: one per performance core. The first of `providers` that is installed counts."""
 
     threads: Threads = 0
+    providers: tuple[Literal["cpu", "cuda"], ...]
     spinning: bool
     arena: bool
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from agent.errors import EdgeAgentError, QueueFullError, by_code
 from agent.runtime.snapshot import Counters
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embedded, Event, Failed, Finished, WireError
+from agent.runtime.wire import Delta, Embedded, Event, Failed, Finished, Transcribed, WireError
 
 
 class Flight:
@@ -95,16 +95,21 @@ class Flights:
         """When the longest-waiting confirmation of a cancelled request was asked for."""
         return min((f.dropped_at for f in self._flights.values() if f.dropped_at is not None), default=None)
 
-    def _count(self, flight: Flight, event: Finished | Embedded) -> None:
+    def _count(self, flight: Flight, event: Finished | Embedded | Transcribed) -> None:
         counters = self._counters
         if not flight.prompt_counted:  # every choice reports the prompt that they share
             flight.prompt_counted = True
-            counters.prompt_tokens += event.prompt_tokens
+            if not isinstance(event, Transcribed):
+                counters.prompt_tokens += event.prompt_tokens
             if isinstance(event, Finished):
                 counters.cached_tokens += event.cached_tokens
                 counters.prefill_s += event.prefill_s
         if isinstance(event, Finished):
             counters.completion_tokens += event.completion_tokens
+            counters.decode_s += event.decode_s
+        elif isinstance(event, Transcribed):
+            counters.completion_tokens += event.completion_tokens
+            counters.prefill_s += event.encode_s
             counters.decode_s += event.decode_s
 
     def _remove(self, flight: Flight) -> Flight:

@@ -416,6 +416,8 @@ class Model:
             loaded_for_s=now - life.since if session and life.state is State.READY else None,
             idle_for_s=0.0 if self.running else None if used_at is None else now - used_at,
             retry_in_s=None if life.retry_at is None else max(0.0, life.retry_at - now),
+            shortens=self.spec.shortens,
+            prompts=self.spec.prompts,
         )
 
 

@@ -33,9 +33,9 @@ from agent.runtime.budget import MemoryBudget
 from agent.runtime.model import Model
 from agent.runtime.queue import AdmissionQueue, Entry, Priority
 from agent.runtime.snapshot import Counters, QueueSnapshot, RuntimeSnapshot
-from agent.runtime.spec import Limits, ModelSpec
+from agent.runtime.spec import DOES, Limits, ModelSpec, Task
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Embed, Generate
+from agent.runtime.wire import Embed, Generate, Request, Transcribe
 from agent.runtime.worker import KILL_WAIT_S
 
 __all__ = ["Limits", "ModelSpec", "Priority", "Runtime", "RuntimeSnapshot", "Stream"]
@@ -48,6 +48,9 @@ DRAIN_LOOK_S = 0.02
 
 def _stopping() -> EdgeAgentError:
     return ShuttingDownError("The daemon is shutting down.", hint="Send the request again once it is back.")
+
+
+_TASKS: dict[type[Request], Task] = {Generate: "generate", Embed: "embed", Transcribe: "transcribe"}
 
 
 class Runtime:
@@ -160,7 +163,7 @@ class Runtime:
     def submit(
         self,
         model: str,
-        request: Generate | Embed,
+        request: Request,
         *,
         client: str,
         priority: Priority = Priority.NORMAL,
@@ -248,8 +251,8 @@ class Runtime:
         if self._queue.remove(stream.id) is not None:
             self._counters.cancelled += 1
 
-    def _choose(self, name: str, request: Generate | Embed) -> Model:
-        task = "generate" if isinstance(request, Generate) else "embed"
+    def _choose(self, name: str, request: Request) -> Model:
+        task = _TASKS[type(request)]
         if not name:
             for model in self._models.values():
                 if model.spec.task == task:
@@ -257,9 +260,8 @@ class Runtime:
             raise self._not_found(name)
         model = self._find(name)
         if model.spec.task != task:
-            does = "generates text" if model.spec.task == "generate" else "makes embeddings"
             raise RequestError(
-                f"Model {model.name} {does}; it cannot be used to {task}.",
+                f"Model {model.name} {DOES[model.spec.task]}; it cannot be used to {task}.",
                 hint=f"Choose a model whose task is {task}.",
                 param="model",
             )

@@ -15,7 +15,7 @@ from agent.runtime.spec import Limits
 from agent.runtime.stream import Stream
 from agent.runtime.wire import (
     Cancel,
-    Embedded,
+    Failed,
     Finished,
     FromWorker,
     Loaded,
@@ -137,7 +137,8 @@ class Session:
                     continue
                 now = self.used_at = self._clock()
                 self._queue.served(now - flight.started)
-                if isinstance(message, Embedded) or (isinstance(message, Finished) and message.reason != "cancelled"):
+                cancelled = isinstance(message, Finished) and message.reason == "cancelled"
+                if not cancelled and not isinstance(message, Failed):
                     self.proven = True
                 if not self.flights:
                     self._budget.use(self._tenant, busy=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from agent.runtime.spec import Task
 from agent.runtime.wire import Loaded, Memory, Pong
 
 
@@ -48,7 +49,7 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     version: str
-    task: str
+    task: Task
     created: int
     aliases: tuple[str, ...]
     pinned: bool
@@ -69,6 +70,8 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     loaded_for_s: float | None
     idle_for_s: float | None
     retry_in_s: float | None
+    shortens: bool = False
+    prompts: tuple[str, ...] = ()
 
 
 class AccountSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from agent.runtime.wire import LlamaOptions
+from agent.runtime.wire import Options
 
-Task = Literal["generate", "embed"]
+Task = Literal["generate", "embed", "transcribe"]
+DOES: Final[dict[Task, str]] = {
+    "generate": "generates text",
+    "embed": "makes embeddings",
+    "transcribe": "transcribes speech",
+}
+"""For sentences: "NAME generates text"."""
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,19 +23,22 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `path` is what the worker opens. `keep_alive_s` counts from the last request: None keeps the model until its memory
     is needed, 0 unloads it at once. A `pinned` model is neither evicted nor unloaded for being idle. `preload` loads
-    it when the runtime starts. `created` is Unix time in seconds.
+    it when the runtime starts. `created` is Unix time in seconds. `shortens`: its vectors stay meaningful when they are
+    cut (Matryoshka). `prompts` are the names of those that the model brings, to be put before a text ("query").
     """
 
     name: str
     version: str
     task: Task
     path: str
-    options: LlamaOptions
+    options: Options
     aliases: tuple[str, ...] = ()
     pinned: bool = False
     keep_alive_s: float | None = 300.0
     preload: bool = False
     created: int = 0
+    shortens: bool = False
+    prompts: tuple[str, ...] = ()
 
     def same_worker(self, other: ModelSpec) -> bool:
         """Whether a worker that runs `self` also serves `other`: only what it was loaded with counts."""

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from agent.errors import EdgeAgentError, RequestError
-from agent.runtime.wire import Delta, Embed, Embedded, Event, Generate
+from agent.runtime.wire import Delta, Embedded, Event, Generate, Request
 
 EVENT_OVERHEAD_BYTES = 100
 """A message object and its place in the list, roughly; keeps a flood of empty deltas from being free."""
@@ -23,8 +23,8 @@ class Holder(Protocol):
 class Stream:
     """Async iterator over lists of events: everything that arrived since the last look, at least one.
 
-    Ends after the last choice's `Finished`, the `Embedded`, or `cancel`. A request that fails raises its
-    `EdgeAgentError` from the iteration instead. `submitted_at` and `dispatched_at` are of the runtime's clock.
+    Ends after the last choice's `Finished`, the `Embedded`, the `Transcribed`, or `cancel`. A request that fails raises
+    its `EdgeAgentError` from the iteration instead. `submitted_at` and `dispatched_at` are of the runtime's clock.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class Stream:
 
     def __init__(
         self,
-        request: Generate | Embed,
+        request: Request,
         *,
         model: str,
         client: str,

@@ -8,6 +8,7 @@ Life of a worker, seen from the daemon (-> to the worker, <- from it):
     -> LoadModel   <- Predicted   -> Proceed   <- Loaded            (or <- LoadFailed at any point)
     -> Generate    <- Delta* then one of Finished, Failed           (per choice; Failed ends the whole request)
     -> Embed       <- one of Embedded, Failed
+    -> Transcribe  <- one of Transcribed, Failed
     -> Cancel      <- Finished(reason="cancelled") per choice still open
     -> Ping        <- Pong
     -> Shutdown    the worker exits with status 0
@@ -61,7 +62,7 @@ class Lora(msgspec.Struct, frozen=True):
     scale: float = 1.0
 
 
-class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
+class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True, tag="llama"):
     """How a GGUF model is run. Counts are in tokens."""
 
     context_tokens: int = 4096
@@ -81,12 +82,36 @@ class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None = None
 
 
+class OnnxOptions(msgspec.Struct, frozen=True, kw_only=True, tag="onnx"):
+    """How an ONNX model is run. `slots` is how many requests the worker holds at once, to batch them together.
+
+    `max_tokens` is the longest input, where it shall be shorter than the model's own; `batch_tokens` what one run
+    computes at most, padding included.
+    """
+
+    slots: int = 64
+    threads: int = 1
+    spinning: bool = False
+    arena: bool = False
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    max_tokens: int | None = None
+    batch_tokens: int = 2048
+
+    @property
+    def mmap(self) -> bool:
+        """Whether weights may be shared with the page cache: ONNX Runtime copies what it packs for its kernels."""
+        return False
+
+
+Options = LlamaOptions | OnnxOptions
+
+
 class LoadModel(msgspec.Struct, frozen=True, kw_only=True, tag="load"):
-    """First message to a worker. `path` is a GGUF file, or the first of a split one."""
+    """First message to a worker. `path` is a GGUF file (the first of a split one), or an ONNX artifact's folder."""
 
     name: str
     path: str
-    options: LlamaOptions
+    options: Options
 
 
 class Proceed(msgspec.Struct, frozen=True, tag="proceed"):
@@ -144,12 +169,41 @@ class Generate(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, ta
 
 
 class Embed(msgspec.Struct, frozen=True, kw_only=True, tag="embed"):
-    """Texts or token lists to embed. A too long input is an error unless `truncate`."""
+    """Texts or token lists to embed. A too long input is an error unless `truncate`.
+
+    `prompt_name` is the name of a prompt that the artifact brings ("query", "passage"), put before each text.
+    """
 
     id: int = 0
     inputs: tuple[str | tuple[int, ...], ...]
+    prompt_name: str | None = None
     truncate: bool = False
     normalize: bool = True
+
+
+class Transcribe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="transcribe"):
+    """At most 30 s of speech. `audio` is float32, little-endian, mono, 16 kHz, from -1 to 1.
+
+    `language` None is detected by models that know several. `prompt` is text that came before, `hotwords` are words to
+    expect. `temperatures` are tried in turn while the outcome is poor (openai/whisper's thresholds); a live pass gives
+    one. `window` is what the encoder sees: as much as the audio needs, or always 30 s. `max_tokens` None is the
+    model's own limit.
+    """
+
+    id: int = 0
+    audio: bytes
+    language: str | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    prompt: str = ""
+    hotwords: str = ""
+    timestamps: Literal["none", "segment", "word"] = "none"
+    temperatures: tuple[float, ...] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+    beam_size: int = 1
+    window: Literal["fitted", "full"] = "fitted"
+    compression_ratio_limit: float = 2.4
+    logprob_limit: float = -1.0
+    no_speech_limit: float = 0.6
+    max_tokens: int | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -245,6 +299,42 @@ class Embedded(msgspec.Struct, frozen=True, kw_only=True, tag="embedded"):
     truncated: tuple[int, ...] = ()
 
 
+class Word(msgspec.Struct, frozen=True, kw_only=True):
+    """`text` with the space before it, where there is one. Times are seconds from the start of the audio sent."""
+
+    text: str
+    start_s: float
+    end_s: float
+    probability: float
+
+
+class Segment(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of speech as the model divides it. Times are seconds from the start of the audio sent."""
+
+    start_s: float
+    end_s: float
+    text: str
+    tokens: tuple[int, ...] = ()
+    temperature: float = 0.0
+    avg_logprob: float = 0.0
+    compression_ratio: float = 0.0
+    no_speech_prob: float = 0.0
+    words: tuple[Word, ...] = ()
+
+
+class Transcribed(msgspec.Struct, frozen=True, kw_only=True, tag="transcribed"):
+    """What was said; no segments where nothing was. Times of the engine are in seconds."""
+
+    id: int
+    language: str | None
+    language_probability: float
+    audio_s: float
+    segments: tuple[Segment, ...]
+    completion_tokens: int
+    encode_s: float
+    decode_s: float
+
+
 class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
     """`step_age_s` is how long the engine has been inside its current step; 0 when idle. Hangs show there."""
 
@@ -260,10 +350,10 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
     gpu_bytes: int = 0
 
 
-Request = Generate | Embed
-ToWorker = LoadModel | Proceed | Generate | Embed | Cancel | SetThreads | Ping | Shutdown
-Event = Delta | Finished | Failed | Embedded
-FromWorker = Predicted | Loaded | LoadFailed | Delta | Finished | Failed | Embedded | Pong
+Request = Generate | Embed | Transcribe
+ToWorker = LoadModel | Proceed | Generate | Embed | Transcribe | Cancel | SetThreads | Ping | Shutdown
+Event = Delta | Finished | Failed | Embedded | Transcribed
+FromWorker = Predicted | Loaded | LoadFailed | Delta | Finished | Failed | Embedded | Transcribed | Pong
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(list[ToWorker])

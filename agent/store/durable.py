@@ -110,6 +110,12 @@ class Filesystem:
         finally:
             os.close(descriptor)
 
+    def sync_file(self, path: Path) -> None:
+        """What was written to the file, by whom ever, is on the disk."""
+        self.step(f"fsync {path.name}")
+        with opened(path) as descriptor:
+            _fsync(descriptor)
+
     def clone(self, source: Path, target: Path) -> bool:
         """Creates `target` sharing the blocks of `source`, where the file system can; False where it cannot."""
         if sys.platform != "linux":

@@ -28,6 +28,7 @@ FOLDERS: Final = ("onnx/", "")
 SPEECH_GRAPHS: Final = ("encoder_model", "decoder_model_merged")
 TEXT_GRAPHS: Final = ("model",)
 BESIDES: Final = ("*.json", "*.txt", "*.model", "1_Pooling/config.json", "LICENSE*", "NOTICE*")
+PROMPTS: Final = "config_sentence_transformers.json"
 # Position embeddings of these start after the padding index (transformers, create_position_ids_from_input_ids).
 OFFSET_POSITIONS: Final = {"roberta": 2, "xlm-roberta": 2, "camembert": 2, "mpnet": 2}
 # transformers' names for one shape: BERT and most others, DistilBERT, T5-like.
@@ -141,6 +142,10 @@ def _text(folder: Path, paths: list[str], config: _Json, weights_bytes: int) -> 
         settings = _read(folder, "1_Pooling/config.json")
         pooling = _pooling(settings)
         dimension = settings.count("word_embedding_dimension", default=width)
+    prompts: dict[str, str] = {}
+    if PROMPTS in paths:
+        given = _read(folder, PROMPTS).values.get("prompts")
+        prompts = {str(key): str(text) for key, text in given.items()} if isinstance(given, dict) else {}
     heads = config.count(*HEADS)
     activations = context * (4 * width + config.count(*FEED_FORWARD, default=4 * width)) + heads * context * context
     return Manifest(
@@ -158,6 +163,7 @@ def _text(folder: Path, paths: list[str], config: _Json, weights_bytes: int) -> 
             "layers": config.count(*LAYERS),
             "vocab_tokens": config.count("vocab_size"),
             "pooling": pooling,
+            "prompts": prompts,
             "memory_estimated": True,
         },
     )

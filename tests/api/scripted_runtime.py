@@ -97,6 +97,7 @@ class ScriptedRuntime:
         self.submissions: list[tuple[str, str, Priority, float | None]] = []
         self.dropped: list[float] = []
         self.capacity = 1000
+        self.shortens: set[str] = set()
         self.stopping = False
         self.loads: list[str] = []
         self.states = {"org/tiny": "ready", "vectors": "unloaded"}
@@ -190,6 +191,7 @@ class ScriptedRuntime:
             loaded_for_s=None,
             idle_for_s=None,
             retry_in_s=None,
+            shortens=name in self.shortens,
         )
 
     @staticmethod

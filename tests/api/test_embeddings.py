@@ -32,10 +32,13 @@ async def test_dimensions_only_where_vectors_may_be_cut(serve: Serve) -> None:
     server = await serve()
     status, answer, _ = await server.post("/v1/embeddings", {"input": "a", "dimensions": 1})
     assert status == 400
-    assert "expected 8, which is what this model's vectors have" in answer["error"]["message"]
+    assert "expected 8: this model was not trained to have its vectors cut" in answer["error"]["message"]
     assert (await server.post("/v1/embeddings", {"input": "a", "dimensions": 8}))[0] == 200
 
-    server = await serve(shortened_embeddings=frozenset({"vectors"}))
+    _, answer, _ = await server.post("/v1/embeddings", {"input": "a", "dimensions": 1, "force_dimensions": True})
+    assert answer["data"][0]["embedding"] == [1.0]
+
+    server.runtime.shortens.add("vectors")
     _, answer, _ = await server.post("/v1/embeddings", {"input": "a", "dimensions": 1})
     assert answer["data"][0]["embedding"] == [1.0]
     _, answer, _ = await server.post("/v1/embeddings", {"input": "a", "dimensions": 5})

@@ -291,7 +291,7 @@ def test_embeddings_do_not_depend_on_the_batch(embedding_model: Path) -> None:
 def test_each_kind_of_model_refuses_the_other_kind_of_request(worker: WorkerProcess, embedding_model: Path) -> None:
     failed = worker.collect(worker.submit_embed(("x",)))[0].failed
     assert failed is not None
-    assert "does not embed" in failed.error.message
+    assert "generates text; it does nothing else" in failed.error.message
     with WorkerProcess(embedding_model, LlamaOptions(embedding=True)) as process:
         assert process.generate(prompt="x").failed is not None
     with WorkerProcess(embedding_model, LlamaOptions()) as process:

@@ -27,6 +27,7 @@ from agent.runtime.wire import (
     Loaded,
     LoadFailed,
     LoadModel,
+    Options,
     Ping,
     Pong,
     Predicted,
@@ -60,7 +61,7 @@ class Answer:
 class WorkerProcess:
     """Use as a context manager. `submit` sends, `collect` waits until the given requests are complete."""
 
-    def __init__(self, path: Path, options: LlamaOptions | None = None, *, timeout_s: float = 120) -> None:
+    def __init__(self, path: Path, options: Options | None = None, *, timeout_s: float = 120) -> None:
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._socket.settimeout(timeout_s)

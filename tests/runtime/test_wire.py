@@ -16,7 +16,9 @@ STRUCTS = [
     for each in vars(wire).values()
     if isinstance(each, type) and issubclass(each, msgspec.Struct) and each.__module__ == wire.__name__
 ]
-MESSAGES = [each for each in STRUCTS if each.__struct_config__.tag is not None]
+OPTIONS = set(get_args(wire.Options))
+"""Tagged as well, by engine, but no messages."""
+MESSAGES = [each for each in STRUCTS if each.__struct_config__.tag is not None and each not in OPTIONS]
 TO_WORKER = set(get_args(wire.ToWorker))
 FROM_WORKER = set(get_args(wire.FromWorker))
 

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.engines.llama.batch import Batch
-from agent.engines.llama.engine import Stop, failure
+from agent.engines.llama.engine import Stop
 from agent.engines.llama.library import llama
 from agent.engines.llama.model import AbortFlag, LlamaModel
-from agent.engines.llama.runner import Stats
+from agent.engines.service import Stats, failure
 from agent.errors import ContextOverflowError, EngineError, RequestError
-from agent.runtime.wire import Cancel, Embed, Embedded, FromWorker, LlamaOptions, SetThreads
+from agent.runtime.wire import Cancel, Embed, Embedded, Finished, FromWorker, LlamaOptions, SetThreads
 
 
 @dataclass
@@ -51,6 +51,8 @@ class EmbeddingEngine:
 
     def submit(self, request: Embed) -> None:
         """Raises `RequestError` for an empty input, `ContextOverflowError` for one that is too long."""
+        if request.prompt_name is not None:
+            raise RequestError("A GGUF model brings no prompts.", param="prompt_name", hint="Put it into the text.")
         inputs, truncated = [], []
         vocabulary = self._model.vocabulary
         for i, value in enumerate(request.inputs):
@@ -104,7 +106,10 @@ class EmbeddingEngine:
                     self._queue += [(item, i) for i in range(len(item.inputs))]
                     self._queue.sort(key=lambda entry: len(entry[0].inputs[entry[1]]))
                 elif isinstance(item, Cancel):
-                    self._queue = [entry for entry in self._queue if entry[0].request.id != item.id]
+                    waiting = [entry for entry in self._queue if entry[0].request.id != item.id]
+                    if len(waiting) < len(self._queue):
+                        self._emit([Finished(id=item.id, reason="cancelled")])
+                    self._queue = waiting
                 elif isinstance(item, SetThreads):
                     llama.llama_set_n_threads(self._model.context, item.threads, item.threads_batch)
                     self.stats.threads = item.threads

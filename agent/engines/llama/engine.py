@@ -27,16 +27,15 @@ from agent.engines.llama.sequence import Sequence
 from agent.engines.llama.slots import Placement, place
 from agent.engines.llama.text import TextStream
 from agent.engines.process import release_free_memory
+from agent.engines.service import failure
 from agent.errors import EdgeAgentError, EngineError
 from agent.runtime.wire import (
     Cancel,
-    Failed,
     FinishReason,
     FromWorker,
     LlamaOptions,
     SetThreads,
     TokenLogprob,
-    WireError,
 )
 
 _HEADROOM_TOKENS = 32
@@ -371,11 +370,3 @@ class Engine:
         if self._outbox:
             outbox, self._outbox = self._outbox, []
             self._emit(outbox)
-
-
-def failure(request_id: int, error: EdgeAgentError) -> Failed:
-    """`error` as the message that ends a request."""
-    return Failed(
-        id=request_id,
-        error=WireError(code=error.code, message=error.message, hint=error.hint, param=error.param),
-    )

@@ -195,7 +195,7 @@ def _load_mode(options: LlamaOptions, *, dry: bool) -> int:
 def _load_error(path: Path, otherwise: str) -> ModelLoadError:
     return ModelLoadError(
         f"{path.name} cannot be loaded: {log.reason() or otherwise}.",
-        hint="Check the file with `edge-agent models verify`, or download it again.",
+        hint="Download the file again; `edge-agent models verify` checks a model of the store.",
     )
 
 

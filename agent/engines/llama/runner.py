@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 from agent.engines.llama.batch import Batch
 from agent.engines.llama.crowding import Crowding
 from agent.engines.llama.library import llama
 from agent.engines.llama.pace import Pace
+from agent.engines.service import Stats
 
 DONE, NO_SPACE, ABORTED = 0, 1, 2
 """What `StepRunner.run` returns; anything below 0 is fatal (llama.h)."""
-
-
-@dataclass
-class Stats:
-    """Read by the I/O thread; each field is written whole by the engine thread."""
-
-    step_started_at: float | None = None
-    active: int = 0
-    waiting: int = 0
-    batch_tokens: int = 0
-    threads: int = 0
 
 
 class StepRunner:

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from agent.commands.terminal import Progress, duration, size, table, write_text
+from agent.terminal import Progress, duration, size, table, write_text
 
 
 class Screen(io.StringIO):

@@ -1,0 +1,106 @@
+"""A GGUF model served by a worker: text generation, or embeddings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.engines.llama.embedding import EmbeddingEngine
+from agent.engines.llama.engine import Engine
+from agent.engines.llama.library import start_backend
+from agent.engines.llama.model import AbortFlag, LlamaModel
+from agent.engines.llama.model import predict as predict_memory
+from agent.engines.llama.prompt import PromptMaker
+from agent.engines.process import release_free_memory, resident_bytes
+from agent.errors import RequestError
+from agent.runtime.wire import (
+    Cancel,
+    Embed,
+    FromWorker,
+    Generate,
+    LlamaOptions,
+    Loaded,
+    Memory,
+    Pong,
+    Request,
+    SetThreads,
+)
+
+
+def predict(path: Path, options: LlamaOptions) -> Memory:
+    """What loading would take, found without allocating it. Raises `ModelLoadError`."""
+    start_backend()
+    return predict_memory(path, options)
+
+
+class LlamaService:
+    """Loads the model on construction. Raises `ModelLoadError`."""
+
+    def __init__(
+        self, path: Path, options: LlamaOptions, predicted: Memory, emit: Callable[[list[FromWorker]], None]
+    ) -> None:
+        started = time.monotonic()
+        abort = AbortFlag()
+        model = LlamaModel(path, options, dry=False, abort=abort)
+        kind = EmbeddingEngine if options.embedding else Engine
+        self._engine: Engine | EmbeddingEngine = kind(model, options, emit, abort)
+        self._engine.warm_up()
+        facts, vocabulary = model.facts, model.vocabulary
+        template = options.chat_template or facts.metadata.get("tokenizer.chat_template")
+        self._prompts = PromptMaker(vocabulary, context_tokens=model.context_tokens, template_source=template or None)
+        release_free_memory()
+        memory = model.memory(
+            overhead_bytes=predicted.overhead_bytes,
+            prefix_cache_bytes=options.prefix_cache_bytes,
+            resident=resident_bytes(),
+        )
+        self._gpu_bytes = memory.gpu_bytes
+        self.loaded = Loaded(
+            memory=memory,
+            context_tokens=model.context_tokens,
+            train_context_tokens=facts.train_context_tokens,
+            slots=options.slots,
+            vocab_tokens=vocabulary.size,
+            embedding_dim=facts.embedding_dim if options.embedding else 0,
+            has_chat_template=template is not None,
+            description=facts.description,
+            load_s=time.monotonic() - started,
+        )
+
+    def run(self) -> None:
+        self._engine.run()
+
+    def submit(self, request: Request) -> None:
+        match self._engine, request:
+            case Engine() as engine, Generate():
+                engine.submit(self._prompts.job(request))
+            case EmbeddingEngine() as engine, Embed():
+                engine.submit(request)
+            case Engine(), _:
+                raise RequestError("This model generates text; it does nothing else.", param="model")
+            case _:
+                raise RequestError("This model embeds text; it does nothing else.", param="model")
+
+    def cancel(self, order: Cancel) -> None:
+        self._engine.cancel(order)
+
+    def set_threads(self, order: SetThreads) -> None:
+        self._engine.set_threads(order)
+
+    def pong(self, seq: int) -> Pong:
+        stats = self._engine.stats
+        started = stats.step_started_at
+        kv = self._engine.kv if isinstance(self._engine, Engine) else None
+        return Pong(
+            seq=seq,
+            step_age_s=0.0 if started is None else time.monotonic() - started,
+            resident_bytes=resident_bytes(),
+            prefix_cache_bytes=kv.host.used_bytes if kv else 0,
+            kv_used_tokens=kv.used_tokens if kv else 0,
+            active_sequences=stats.active,
+            waiting_sequences=stats.waiting,
+            batch_tokens=stats.batch_tokens,
+            threads=stats.threads,
+            gpu_bytes=self._gpu_bytes,
+        )
