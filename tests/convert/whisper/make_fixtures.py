@@ -37,7 +37,8 @@ RECORDINGS = 20
 WATCHED = 32
 
 
-def small() -> None:
+def small() -> dict[str, np.ndarray[Any, Any]]:
+    """Logits and cross-attention of each variant, at the full window and a short one."""
     made: dict[str, np.ndarray[Any, Any]] = {}
     for name, changes in VARIANTS.items():
         settings = config(**changes)
@@ -60,7 +61,7 @@ def small() -> None:
                 )
             made[f"{name}_{window}_logits"] = out.logits.numpy()
             made[f"{name}_{window}_attention"] = torch.stack(out.cross_attentions).numpy()
-    np.savez_compressed(FIXTURE, **made)
+    return made
 
 
 def commands() -> None:
@@ -111,5 +112,5 @@ def samples(path: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 
 if __name__ == "__main__":
-    small()
+    np.savez_compressed(FIXTURE, **small())
     commands()
