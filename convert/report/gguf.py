@@ -32,7 +32,7 @@ GENERATION: Final = Subject(
     loss=Column("kl_mean", "KL divergence", "{:.4f}"),
     ideal=0.0,
     limit=_LIMITS["kl_mean"],
-    axis="Mean KL divergence from the unquantized model (nats per token)",
+    axis="KL divergence from unquantized (nats per token)",
     # llama.cpp's scoreboard, Llama 3 8B: Q6_K 0.0055, Q5_K_M 0.0108 (tools/perplexity/README.md).
     negligible=0.01,
     why_negligible=(
