@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agent.api.embedder import RuntimeEmbedder
 from agent.api.keys import ApiKeys
 from agent.api.listener import Listener
 from agent.api.security import check_binding
@@ -27,6 +28,8 @@ from agent.logs import start_logging
 from agent.plan import plan_models
 from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
+from agent.search.library import Library
+from agent.search.shelf import Shelf
 from agent.settings import Settings
 from agent.store.store import Store
 from agent.version import version
@@ -75,8 +78,16 @@ class Daemon:
         """Fixed at start, so that a reload plans a model as before and needs no new worker for it."""
         self._sampling: dict[str, Mapping[str, float | int]] = {}
         self._keys = ApiKeys(digests(settings))
+        self._library = Library(Shelf(settings.state_dir / "collections"), RuntimeEmbedder(self._runtime))
         self._listener = Listener(
-            make_app(self._runtime, self._store, api_settings(settings, self._sampling), daemon=self, keys=self._keys)
+            make_app(
+                self._runtime,
+                self._store,
+                api_settings(settings, self._sampling),
+                daemon=self,
+                library=self._library,
+                keys=self._keys,
+            )
         )
         self._url = ""
         self._changing = asyncio.Lock()
@@ -94,6 +105,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._runtime.run(), name="runtime")
+                group.create_task(self._library.run(), name="collections")
                 self._say_ready()
                 await self._stopping.wait()
                 notify("STOPPING=1")
@@ -240,6 +252,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.stop(grace_s), name="stop runtime")
             group.create_task(self._listener.close(grace_s), name="stop listener")
+        self._library.stop()
         _log.info("stopped")
 
 

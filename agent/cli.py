@@ -20,6 +20,8 @@ COMMANDS = {
     "serve": "run the daemon until it is stopped",
     "chat": "talk with a model",
     "generate": "continue a prompt, and stream the text to standard output",
+    "embed": "print the vectors of texts, or write them to a .npy file",
+    "search": "make collections of passages and search them by meaning and by words",
     "models": "list, import, activate, roll back, remove, check, load and unload models",
     "doctor": "look at this machine, and say what is missing and what to do about it",
     "status": "show what the daemon is doing",

@@ -84,7 +84,7 @@ def plan_options(
     )
 
 
-def plan_onnx_options(profile: Profile, settings: ModelSettings | None, *, cores: int) -> OnnxOptions:
+def plan_onnx_options(profile: Profile, settings: ModelSettings | None, *, task: Task, cores: int) -> OnnxOptions:
     """Options for an ONNX model: sessions as the profile says, threads never more than `cores`."""
     said = settings.threads if settings is not None and settings.threads is not None else profile.onnx.threads
     return OnnxOptions(
@@ -92,6 +92,9 @@ def plan_onnx_options(profile: Profile, settings: ModelSettings | None, *, cores
         spinning=profile.onnx.spinning,
         arena=profile.onnx.arena,
         providers=tuple(_PROVIDERS[name] for name in profile.onnx.providers),
+        transcribe=task == "transcribe",
+        window_floor_s=profile.speech.encoder_window_floor_s,
+        window_margin_s=profile.speech.encoder_window_margin_s,
     )
 
 
@@ -108,22 +111,22 @@ def plan_models(
     """A spec for each active stored model and each bare GGUF file named in the settings, sorted by name.
 
     A bare file takes the place of a stored model of its name. `chat_templates` holds the text of the templates that
-    the settings name. Models for other tasks than these are left out: this runtime does not run them.
+    the settings name. Text is generated from GGUF alone, speech transcribed with ONNX: other models are left out.
     """
     templates = chat_templates or {}
     specs: dict[str, ModelSpec] = {}
     for model in stored:
         manifest = model.manifest
-        if not model.active or manifest.task == "transcribe":
+        if not model.active or (manifest.format, manifest.task) in _NOT_RUN:
             continue
         said = settings.get(model.name)
         if manifest.format == "onnx":
             specs[model.name] = _spec(
                 model.name,
                 model.version,
-                "embed",
+                manifest.task,
                 str(model.path),
-                plan_onnx_options(profile, said, cores=cores),
+                plan_onnx_options(profile, said, task=manifest.task, cores=cores),
                 said,
                 default_keep_alive_s,
                 model.created,
@@ -163,6 +166,7 @@ def plan_models(
     return [specs[name] for name in sorted(specs)]
 
 
+_NOT_RUN = (("onnx", "generate"), ("gguf", "transcribe"))
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """As ONNX Runtime calls them."""
 _FIELDS = (

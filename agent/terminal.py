@@ -77,11 +77,13 @@ def use_utf8() -> None:
 class Progress:
     """A bar on a terminal, a few plain lines elsewhere.
 
-    `with Progress("copying") as progress: progress(done_bytes, total_bytes)`
+    `with Progress("copying") as progress: progress(done_bytes, total_bytes)`. With a `unit` ("passages") it counts
+    these instead of bytes.
     """
 
-    def __init__(self, label: str, stream: TextIO | None = None) -> None:
+    def __init__(self, label: str, stream: TextIO | None = None, *, unit: str = "") -> None:
         self._label = label
+        self._unit = unit
         self._stream = stream or sys.stderr
         self._bar = self._stream.isatty()
         self._started = time.monotonic()
@@ -106,12 +108,16 @@ class Progress:
                 self._draw(done_bytes, total_bytes, share, now - self._started)
         elif share - self._drawn_share >= _LINE_EVERY and now - self._started >= 1:
             self._drawn_share = share
-            print(f"{self._label}: {share:.0%} of {size(total_bytes)}", file=self._stream, flush=True)
+            print(f"{self._label}: {share:.0%} of {self._amount(total_bytes)}", file=self._stream, flush=True)
+
+    def _amount(self, number: float) -> str:
+        return f"{number:,.0f} {self._unit}" if self._unit else size(number)
 
     def _draw(self, done_bytes: int, total_bytes: int, share: float, elapsed_s: float) -> None:
         rate = done_bytes / elapsed_s if elapsed_s > 0 else 0.0
         left = f", {duration((total_bytes - done_bytes) / rate)} left" if rate and elapsed_s > 1 else ""
-        tail = f" {share:4.0%} {size(done_bytes)} of {size(total_bytes)}, {size(rate)}/s{left}"
+        done = f"{done_bytes:,}" if self._unit else size(done_bytes)
+        tail = f" {share:4.0%} {done} of {self._amount(total_bytes)}, {self._amount(rate)}/s{left}"
         width = max(5, min(40, shutil.get_terminal_size().columns - len(self._label) - len(tail) - 4))
         filled = int(share * width)
         self._stream.write(f"\r\x1b[K{self._label} [{'=' * filled}{' ' * (width - filled)}]{tail}")

@@ -206,7 +206,7 @@ def _tensor_type(tensor: Tensor, quant: Quant) -> Any:
 
 
 def _quantize_q4_k_m(source: Path, target: Path) -> None:
-    import llama_cpp
+    from llama_cpp import llama_cpp
 
     # The bindings print llama.cpp's log at this logger's level.
     logging.getLogger("llama-cpp-python").setLevel(logging.CRITICAL + 1)

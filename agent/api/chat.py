@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -16,8 +16,10 @@ from agent.api.generation import Usage, submit
 from agent.api.models import find_model
 from agent.api.parts import SETTINGS
 from agent.api.requests import ChatRequest
+from agent.api.retrieval import Grounding, ground
 from agent.api.sse import event
-from agent.runtime.wire import Delta, TokenLogprob
+from agent.errors import ContextOverflowError
+from agent.runtime.wire import Delta, Generate, TokenLogprob
 
 LEAST_LOGPROB = -9999.0
 """OpenAI's stand-in for minus infinity, which JSON does not have."""
@@ -29,17 +31,42 @@ async def chat(request: web.Request) -> web.StreamResponse:
     body = await decode(request, ChatRequest)
     settings = request.app[SETTINGS]
     model = find_model(request, body.model, "generate")
-    streaming = body.streaming()
+    body.streaming()
     generate = body.to_generate(choice_limit=settings.choice_limit, defaults=settings.sampling.get(model, {}))
+    grounding = None
+    if body.retrieve is not None:
+        grounding = await ground(
+            request,
+            model,
+            generate,
+            body.retrieve,
+            priority=body.urgency(),
+            deadline_s=body.patience_s(settings.request_timeout_s),
+        )
+    while True:
+        try:
+            return await _answer(request, body, model, generate, grounding)
+        except ContextOverflowError:
+            # The model's own count of tokens is the one that matters: with fewer passages it may fit.
+            if grounding is None or not grounding.passages:
+                raise
+            grounding = grounding.fewer()
+
+
+async def _answer(
+    request: web.Request, body: ChatRequest, model: str, asked: Generate, grounding: Grounding | None
+) -> web.StreamResponse:
+    generate = asked if grounding is None else grounding.grounded(asked)
     generation = submit(
         request,
         model,
         [generate],
         priority=body.urgency(),
-        deadline_s=body.patience_s(settings.request_timeout_s),
+        deadline_s=body.patience_s(request.app[SETTINGS].request_timeout_s),
     )
-    chunks = ChatChunks(record_of(request).id, model, generate.n, with_usage=body.usage_wanted())
-    if streaming:
+    extra = {} if grounding is None else grounding.described()
+    chunks = ChatChunks(record_of(request).id, model, generate.n, with_usage=body.usage_wanted(), extra=extra)
+    if body.streaming():
         return await send_stream(
             request, generation, chunks, n=generate.n, total=generate.n, usage_wanted=body.usage_wanted()
         )
@@ -51,7 +78,11 @@ async def chat(request: web.Request) -> web.StreamResponse:
 class ChatChunks:
     """The JSON of one chat completion, prepared so that a token costs one encoded string and two concatenations."""
 
-    def __init__(self, id: str, model: str, n: int, *, with_usage: bool) -> None:
+    def __init__(
+        self, id: str, model: str, n: int, *, with_usage: bool, extra: Mapping[str, object] | None = None
+    ) -> None:
+        """`extra` are further fields of the answer, or of a stream's last event."""
+        self._extra = dict(extra or {})
         self._identity = {"id": f"chatcmpl-{id}", "created": int(time.time()), "model": model}
         head = _encode({"object": "chat.completion.chunk", **self._identity})[:-1]
         self._end = (b',"usage":null}' if with_usage else b"}") + b"\n\n"
@@ -81,11 +112,11 @@ class ChatChunks:
     def finish(self, choice: int, reason: str, timings: dict[str, object] | None) -> bytes:
         tail = b'},"logprobs":null,"finish_reason":%b}]' % _encode(reason)
         if timings is not None:
-            tail += b',"timings":' + _encode(timings)
+            tail += b"," + _encode({"timings": timings, **self._extra})[1:-1]
         return self._before[choice] + tail + self._end
 
     def usage(self, usage: Usage) -> bytes:
-        counts = _encode({"choices": [], "usage": usage.as_openai(), "timings": usage.timings()})
+        counts = _encode({"choices": [], "usage": usage.as_openai(), "timings": usage.timings(), **self._extra})
         return event(self._head + b"," + counts[1:])
 
     def whole(self, choices: Iterable[Choice], usage: Usage, *, logprobs: bool) -> bytes:
@@ -105,6 +136,7 @@ class ChatChunks:
                 ],
                 "usage": usage.as_openai(),
                 "timings": usage.timings(),
+                **self._extra,
             }
         )
 

@@ -19,6 +19,9 @@ DEPTH_LIMIT = 64
 
 _SHOWN_CHARACTERS = 60
 _PATH = re.compile(r"^(.*?)(?: - at `(\$.*)`)?$", re.DOTALL)
+_HALF_PAIR = re.compile(
+    rb"(?<!\\)(?:\\\\)*(?:(?<!\\u[dD][89abAB]..)(\\u[dD][c-fC-F]..)|\\u[dD][89abAB]..(?!\\u[dD][c-fC-F]))"
+)
 _WORDS = {
     "str": "a string",
     "int": "an integer",
@@ -123,6 +126,11 @@ def _parse_json(body: bytes) -> Any:
             body.decode()
         except UnicodeDecodeError as bad:
             raise RequestError(f"The body is not UTF-8 text (byte {bad.start}).") from None
+        if (half := _HALF_PAIR.search(body)) is not None:
+            raise RequestError(
+                f"The body has {half[0].decode()}, half of a surrogate pair, which is no text (byte {half.start()}).",
+                hint="Leave it out, or send the whole character.",
+            ) from None
         problem = str(error) if "byte" in str(error) else f"{error} (byte {len(body)})"
         raise RequestError(f"The body is not valid JSON: {problem}.") from None
 
@@ -140,6 +148,10 @@ def _invalid(error: msgspec.ValidationError, fields: dict[str, Any], kind: type[
         at = path.removeprefix("$").removeprefix(".")
         name = f"{at}.{missing[1]}" if at else missing[1]
         return RequestError(f"`{name}` is missing.", hint="docs/http.md lists the fields.", param=name)
+    if unknown := re.match(r"Object contains unknown field `(.*)`", problem, re.DOTALL):
+        at = path.removeprefix("$").removeprefix(".")
+        name = f"{at}.{unknown[1]}"[:_SHOWN_CHARACTERS]
+        return RequestError(f"Unknown field {shown(name)}.", hint="docs/http.md lists the fields.", param=name)
     where = path.removeprefix("$.")
     name = re.split(r"[.\[]", where, maxsplit=1)[0]
     expected = _described(kind, name) or _translated(problem)

@@ -14,6 +14,8 @@ ROUTES = (
     ("POST", "/v1/chat/completions", "chat, OpenAI's way; streams"),
     ("POST", "/v1/completions", "text goes on; streams"),
     ("POST", "/v1/embeddings", "text to vectors"),
+    ("POST", "/v1/search", "passages of a collection that fit a question"),
+    ("GET", "/v1/collections", "the collections; also create, fill, remove"),
     ("GET", "/v1/models", "what can be asked"),
     ("POST", "/models/{name}/load", "also unload, activate, rollback"),
     ("GET", "/health", "is it up"),

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from agent.api.security import Doorkeeper
     from agent.api.settings import ApiSettings
     from agent.runtime.service import Runtime
+    from agent.search.library import Library
     from agent.store.store import Store
 
 RUNTIME: web.AppKey[Runtime] = web.AppKey("runtime")
 STORE: web.AppKey[Store] = web.AppKey("store")
+LIBRARY: web.AppKey[Library] = web.AppKey("library")
 DAEMON: web.AppKey[Daemon] = web.AppKey("daemon")
 SETTINGS: web.AppKey[ApiSettings] = web.AppKey("settings")
 DOORKEEPER: web.AppKey[Doorkeeper] = web.AppKey("doorkeeper")

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
+from agent.api.collection_bodies import Retrieve
 from agent.api.decode import Body, wrong
 from agent.api.generation_body import OTHER_NAMES, TOKEN_LIMIT, Choices, GenerationBody, MaxTokens, Seconds, token_limit
 from agent.api.messages import ChatTemplateInput
@@ -46,6 +47,7 @@ class ChatRequest(GenerationBody, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    retrieve: Retrieve | None = None
 
     def to_generate(self, *, choice_limit: int, defaults: Mapping[str, float | int]) -> Generate:
         """Raises `RequestError` for what no single field's type could say."""

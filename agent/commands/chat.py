@@ -25,10 +25,17 @@ Ctrl-D   leave"""
 def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
     add_request_arguments(parser)
     parser.add_argument("--system", metavar="TEXT", help="instructions that the conversation starts with")
+    parser.add_argument(
+        "--with", metavar="COLLECTION", dest="collection", help="answer from the passages of a collection"
+    )
+    parser.add_argument("-k", metavar="N", type=int, default=4, help="how many passages to look for; default: 4")
 
 
 def run(call: Call) -> int:
-    conversation = Conversation(call.client, request_of(call.options), call.options.system)
+    request = request_of(call.options)
+    if call.options.collection is not None:
+        request["retrieve"] = {"collection": call.options.collection, "k": call.options.k}
+    conversation = Conversation(call.client, request, call.options.system)
     if sys.stdin.isatty():
         return _interactive(conversation)
     for line in sys.stdin:
@@ -60,9 +67,11 @@ class Conversation:
         self._messages.append({"role": "user", "content": message})
         body = {**self._request, "messages": self._messages}
         pieces: list[str] = []
+        sources: list[dict[str, Any]] | None = None
         try:
             with contextlib.closing(self._client.stream("/v1/chat/completions", body)) as events:
                 for event in events:
+                    sources = event.get("retrieved", sources)
                     if text := piece(event):
                         pieces.append(text)
                         say(text)
@@ -75,6 +84,15 @@ class Conversation:
             raise
         self._messages.append({"role": "assistant", "content": "".join(pieces)})
         say("\n")
+        if sources is not None:
+            say(sources_text(sources))
+
+
+def sources_text(sources: list[dict[str, Any]]) -> str:
+    """The passages that an answer was given, as its numbers name them."""
+    if not sources:
+        return "(no source was found, or none had room)\n"
+    return "".join(f"[{number}] {one['id']} ({one['score']:.3f})\n" for number, one in enumerate(sources, start=1))
 
 
 def _interactive(conversation: Conversation) -> int:

@@ -36,6 +36,11 @@ class Client:
         with self._exchange("POST", path, body or {}, SILENCE_TIMEOUT_S) as response:
             return _decoded(response.read())
 
+    def delete(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON answer."""
+        with self._exchange("DELETE", path, body, SILENCE_TIMEOUT_S) as response:
+            return _decoded(response.read())
+
     def stream(self, path: str, body: Mapping[str, Any]) -> Generator[dict[str, Any]]:
         """The server-sent events of an answer, as they come. Closing the iterator cancels the request."""
         with self._exchange("POST", path, {**body, "stream": True}, SILENCE_TIMEOUT_S) as response:
@@ -62,7 +67,7 @@ class Client:
             headers["Authorization"] = f"Bearer {self._key}"
         payload = None
         if body is not None:
-            payload = json.dumps(body).encode()
+            payload = _encoded(body)
             headers["Content-Type"] = "application/json"
         try:
             connection.connect()
@@ -95,6 +100,14 @@ def error_of(answer: Any, status: int, retry_after: str | None) -> EdgeAgentErro
     if kind is UnauthorizedError:
         return kind(message, hint="Give the command the key: --api-key or $EDGE_AGENT_API_KEY.", param=param)
     return kind(message, param=param)
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    """UTF-8, which is half of what escapes take; half a surrogate pair can only be escaped, and is then refused."""
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return json.dumps(body).encode()
 
 
 def _decoded(data: bytes) -> Any:

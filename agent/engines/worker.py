@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from agent.engines.connection import Connection
-from agent.engines.process import die_with_parent, give_large_blocks_back, leave_no_core, offer_to_oom_killer
+from agent.engines.process import die_with_parent, leave_no_core, offer_to_oom_killer
 from agent.engines.service import Service, failure
 from agent.errors import EdgeAgentError, EngineError, RequestError
 from agent.runtime.wire import (
@@ -45,10 +45,24 @@ def load(connection: Connection, order: LoadModel) -> Service:
         predicted = predict(path, options)
         _await_room(connection, predicted)
         return LlamaService(path, options, predicted, connection.send)
-    from agent.engines.onnx.service import EmbeddingService
-    from agent.engines.onnx.service import predict as predict_onnx
+    if options.transcribe:
+        from agent.engines.onnx.whisper_service import WhisperService
+        from agent.engines.onnx.whisper_service import predict as predict_whisper
 
-    predicted = predict_onnx(path, options)
+        predicted = predict_whisper(path, options)
+        _await_room(connection, predicted)
+        return WhisperService(
+            path,
+            options,
+            predicted,
+            connection.send,
+            floor_s=options.window_floor_s,
+            margin_s=options.window_margin_s,
+        )
+    from agent.engines.onnx.service import EmbeddingService
+    from agent.engines.onnx.service import predict as predict_embedding
+
+    predicted = predict_embedding(path, options)
     _await_room(connection, predicted)
     return EmbeddingService(path, options, predicted, connection.send)
 
@@ -112,7 +126,6 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     die_with_parent()
     leave_no_core()
-    give_large_blocks_back()
     offer_to_oom_killer()
     connection = Connection(int(sys.argv[1]))
     order = connection.receive_one(LoadModel)

@@ -85,17 +85,21 @@ class LlamaOptions(msgspec.Struct, frozen=True, kw_only=True, tag="llama"):
 class OnnxOptions(msgspec.Struct, frozen=True, kw_only=True, tag="onnx"):
     """How an ONNX model is run. `slots` is how many requests the worker holds at once, to batch them together.
 
-    `max_tokens` is the longest input, where it shall be shorter than the model's own; `batch_tokens` what one run
-    computes at most, padding included.
+    To embed: `max_tokens` is the longest input, where it shall be shorter than the model's own; `batch_tokens` what one
+    run computes at most, padding included. To transcribe: the encoder sees the audio and `window_margin_s` more, at
+    least `window_floor_s`.
     """
 
+    transcribe: bool = False
     slots: int = 64
     threads: int = 1
     spinning: bool = False
     arena: bool = False
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     max_tokens: int | None = None
-    batch_tokens: int = 2048
+    batch_tokens: int = 1024
+    window_floor_s: float = 10.0
+    window_margin_s: float = 2.0
 
     @property
     def mmap(self) -> bool:

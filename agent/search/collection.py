@@ -16,11 +16,11 @@ from agent.search.filters import condition
 from agent.search.intake import Intake
 from agent.search.migrations import migrate
 from agent.search.model_id import ModelId, check_model, check_same
+from agent.search.name import SUFFIX
 from agent.search.query import Hit, Query
 from agent.search.row import Row
 from agent.search.vectors import Floats
 
-SUFFIX: Final = ".sqlite3"
 PAGE_LIMIT: Final = 1_000
 
 
@@ -90,6 +90,8 @@ class Collection:
     def close(self) -> None:
         """Moves what the log holds into the database, where no one else has it open."""
         with translated(self.path):
+            # An interrupt that met nothing would otherwise stop the move: it holds until a statement begins.
+            self._connection.execute("SELECT 1").fetchone()
             self._connection.close()
 
     def interrupt(self) -> None:

@@ -200,7 +200,12 @@ class Library:
 
     async def _resume(self) -> None:
         """After a stop or a kill: go on with whatever waits for vectors."""
-        for name in await self.names():
+        try:
+            names = await self.names()
+        except OSError as error:
+            _log.warning("the folder of collections cannot be read: %s", error)
+            return
+        for name in names:
             try:
                 if await self.read(name, lambda collection: collection.count_waiting()):
                     self._background.wake(name)

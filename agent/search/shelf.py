@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from agent.errors import NotFoundError, RequestError
-from agent.search.collection import SUFFIX, Collection
+from agent.search.collection import Collection
 from agent.search.database import translated
 from agent.search.model_id import ModelId
+from agent.search.name import NAME, SUFFIX, check_name
 
-NAME_LIMIT: Final = 64
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
-
-
-def check_name(name: str) -> None:
-    """Raises `RequestError` (param `collection`) for what cannot be a collection's name, and so part of a path."""
-    if _NAME.fullmatch(name) is None or ".." in name or name.lower().endswith(SUFFIX):
-        raise RequestError(
-            f"{name[:80]!a} cannot name a collection.",
-            hint=f"Use 1 to {NAME_LIMIT} letters, digits, '.', '_' or '-', starting with a letter or digit, no '..'.",
-            param="collection",
-        )
 
 
 class Shelf:
@@ -38,7 +26,7 @@ class Shelf:
         if not self.folder.is_dir():
             return []
         found = (path.name.removesuffix(SUFFIX) for path in self.folder.glob(f"*{SUFFIX}"))
-        return sorted(name for name in found if _NAME.fullmatch(name))
+        return sorted(name for name in found if NAME.fullmatch(name))
 
     def path(self, name: str) -> Path:
         check_name(name)

@@ -75,8 +75,8 @@ class _Decoder:
         ]
         self._cross = [
             (
-                graph.input(f"cross_key_{i}", dtype, ["batch", heads, dim, "positions"]),
-                graph.input(f"cross_value_{i}", dtype, ["batch", heads, "positions", dim]),
+                graph.input(f"cross_key_{i}", dtype, ["windows", heads, dim, "positions"]),
+                graph.input(f"cross_value_{i}", dtype, ["windows", heads, "positions", dim]),
             )
             for i in layers
         ]
@@ -90,6 +90,12 @@ class _Decoder:
         self._by_new = graph.node("Concat", new, self._flat, axis=0)  # [n, batch, d_model]
         self._heads_by_new = graph.node("Concat", new, each, axis=0)
         self._heads_by_total = graph.node("Concat", total, each, axis=0)
+        # Sequence b hears window b % windows: those of one window (beams) are more rows of its products.
+        windows = graph.node("Shape", self._cross[0][0], start=0, end=1)
+        of_windows = graph.node("Mul", windows, graph.constant([heads], np.int64))
+        self._heads_by_window = graph.node(
+            "Concat", graph.constant([-1], np.int64), of_windows, graph.constant([dim], np.int64), axis=0
+        )
         self._cross_key_shape = graph.node("Concat", each, positions, axis=0)
         self._cross_value_shape = graph.node(
             "Concat", graph.constant([-1], np.int64), positions, graph.constant([dim], np.int64), axis=0
@@ -152,7 +158,7 @@ class _Decoder:
 
     def _self_attention(self, x: str, name: str, index: int) -> str:
         graph = self._graph
-        query = self._query(x, name)
+        query = self._query(x, name, self._heads_by_new)
         key = self._layers.linear(x, f"{name}.k_proj.weight", name=f"{name}.k_proj")
         value = self._linear(x, f"{name}.v_proj")
         seen = []
@@ -168,7 +174,7 @@ class _Decoder:
     def _cross_attention(self, x: str, name: str, index: int) -> str:
         graph = self._graph
         key, value = self._cross[index]
-        query = self._query(x, name)
+        query = self._query(x, name, self._heads_by_window)
         key = graph.node("Reshape", key, self._cross_key_shape)
         scores = self._product(query, key, transBatchA=1)
         weights = graph.node("Softmax", scores, axis=-1)
@@ -178,15 +184,15 @@ class _Decoder:
         value = graph.node("Reshape", value, self._cross_value_shape)
         return self._output(graph.node("MatMul", weights, value), name)
 
-    def _query(self, x: str, name: str) -> str:
-        """[n * batch, d_model] -> [n, batch * heads, dim].
+    def _query(self, x: str, name: str, shape: str) -> str:
+        """[n * batch, d_model] -> `shape`: [n, batch * heads, dim], or [n * batch / windows, windows * heads, dim].
 
         The scale of the scores is in the weights, where it is exact (1/8 in every published model): ONNX Runtime's
         product of a row and a matrix is three times slower with a factor of its own.
         """
         name = f"{name}.q_proj"
         query = self._layers.linear(x, f"{name}.weight", f"{name}.bias", name=name, scale=self._scale)
-        return self._graph.node("Reshape", query, self._heads_by_new)
+        return self._graph.node("Reshape", query, shape)
 
     def _output(self, x: str, name: str) -> str:
         """[batch * heads, n, dim] -> [n * batch, d_model]."""

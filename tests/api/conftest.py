@@ -6,17 +6,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from agent.api.embedder import RuntimeEmbedder
 from agent.api.keys import ApiKeys
 from agent.api.listener import Listener
 from agent.api.parts import CONNECTIONS
 from agent.api.server import make_app
 from agent.api.settings import ApiSettings
 from agent.errors import ModelNotFoundError, RequestError
+from agent.search.library import Library
+from agent.search.shelf import Shelf
 from tests.api.scripted_runtime import ScriptedRuntime
 
 
@@ -70,6 +74,7 @@ class Server:
     app: aiohttp.web.Application
     listener: Listener
     port: int
+    library: Library
     http: aiohttp.ClientSession
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -110,19 +115,30 @@ Serve = Callable[..., Awaitable[Server]]
 
 
 @pytest.fixture
-async def serve() -> AsyncIterator[Serve]:
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
     """Starts a server with the given `ApiSettings` fields and `keys` (by name)."""
     async with AsyncExitStack() as stack:
 
         async def start(*, keys: dict[str, str] | None = None, **settings: Any) -> Server:
             runtime, store, daemon = ScriptedRuntime(), ScriptedStore(), ScriptedDaemon()
             held = ApiKeys.of(keys or {})
-            app = make_app(runtime, store, ApiSettings(**settings), daemon=daemon, keys=held)  # type: ignore[arg-type]
+            library = Library(Shelf(tmp_path / "collections"), RuntimeEmbedder(runtime))  # type: ignore[arg-type]
+            app = make_app(
+                runtime,  # type: ignore[arg-type]
+                store,  # type: ignore[arg-type]
+                ApiSettings(**settings),
+                daemon=daemon,
+                library=library,
+                keys=held,
+            )
+            indexing = asyncio.create_task(library.run())
+            stack.push_async_callback(asyncio.wait_for, indexing, 10)
+            stack.callback(library.stop)
             listener = Listener(app)
             port = await listener.open("127.0.0.1", 0, keys=held)
             stack.push_async_callback(listener.close, 0.0)
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            return Server(runtime, store, daemon, held, app, listener, port, http)
+            return Server(runtime, store, daemon, held, app, listener, port, library, http)
 
         yield start
 

@@ -7,11 +7,18 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 
-from agent.errors import EngineError, ModelNotFoundError, QueueFullError, ShuttingDownError, WorkerCrashedError
+from agent.errors import (
+    ContextOverflowError,
+    EngineError,
+    ModelNotFoundError,
+    QueueFullError,
+    ShuttingDownError,
+    WorkerCrashedError,
+)
 from agent.runtime.queue import Priority
 from agent.runtime.snapshot import Counters, LedgerSnapshot, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embed, Embedded, Finished, Generate, TokenLogprob
+from agent.runtime.wire import Delta, Embed, Embedded, Finished, Generate, Loaded, Memory, TokenLogprob
 
 WORDS = ("Hello", " wörld", ', "dear"', "\nfriend", " 🎉")
 TEXT = "".join(WORDS)
@@ -60,6 +67,14 @@ async def fail_at_once(stream: Stream, request: Generate) -> None:
     stream.fail(EngineError("The grammar cannot be parsed.", hint="Mend it."))
 
 
+async def overflow_with_a_source(stream: Stream, request: Generate) -> None:
+    """A context that has room for one source, and not for two."""
+    if "[2] " in str(request.messages):
+        stream.fail(ContextOverflowError("The prompt has 900 tokens; this model's context is 800 tokens."))
+    else:
+        await talk(stream, request)
+
+
 async def fail_midway(stream: Stream, request: Generate) -> None:
     stream.push(Delta(id=request.id, text="Once", tokens=1))
     await asyncio.sleep(0.01)
@@ -83,6 +98,7 @@ async def talk_slowly(stream: Stream, request: Generate) -> None:
 SCRIPTS: dict[str, Script] = {
     "SILENT": stay_silent,
     "FAIL": fail_at_once,
+    "ROOM FOR ONE": overflow_with_a_source,
     "CRASH": fail_midway,
     "FOREVER": talk_forever,
     "SLOWLY": talk_slowly,
@@ -98,6 +114,9 @@ class ScriptedRuntime:
         self.dropped: list[float] = []
         self.capacity = 1000
         self.shortens: set[str] = set()
+        self.prompts: tuple[str, ...] = ()
+        self.version = "1"
+        self.context_tokens = 0
         self.stopping = False
         self.loads: list[str] = []
         self.states = {"org/tiny": "ready", "vectors": "unloaded"}
@@ -169,7 +188,7 @@ class ScriptedRuntime:
     def _model(self, name: str, task: str, aliases: tuple[str, ...]) -> ModelSnapshot:
         return ModelSnapshot(
             name=name,
-            version="1",
+            version=self.version,
             task=task,
             created=5,
             aliases=aliases,
@@ -186,12 +205,26 @@ class ScriptedRuntime:
             pid=None,
             predicted=None,
             charged_bytes=1234,
-            loaded=None,
+            loaded=self._loaded() if self.context_tokens else None,
             stats=None,
             loaded_for_s=None,
             idle_for_s=None,
             retry_in_s=None,
             shortens=name in self.shortens,
+            prompts=self.prompts if task == "embed" else (),
+        )
+
+    def _loaded(self) -> Loaded:
+        return Loaded(
+            memory=Memory(weights_bytes=1, kv_bytes=1, compute_bytes=1, overhead_bytes=1),
+            context_tokens=self.context_tokens,
+            train_context_tokens=self.context_tokens,
+            slots=1,
+            vocab_tokens=10,
+            embedding_dim=0,
+            has_chat_template=True,
+            description="",
+            load_s=0.1,
         )
 
     @staticmethod

@@ -6,15 +6,19 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from agent.api.embedder import RuntimeEmbedder
 from agent.api.keys import ApiKeys
 from agent.api.listener import Listener
 from agent.api.server import make_app
 from agent.api.settings import ApiSettings
 from agent.runtime.service import ModelSpec, Runtime
+from agent.search.library import Library
+from agent.search.shelf import Shelf
 from tests.api.conftest import ScriptedDaemon, ScriptedStore, until
 from tests.runtime.scripted import model, runtime_of, state_of
 
@@ -46,7 +50,8 @@ async def api_of(*specs: ModelSpec, budget_bytes: int = 10_000, **limits: Any) -
     async with runtime_of(*specs, budget_bytes=budget_bytes, **limits) as runtime:
         keys = ApiKeys()
         store, daemon = ScriptedStore(), ScriptedDaemon()
-        app = make_app(runtime, store, ApiSettings(), daemon=daemon, keys=keys)  # type: ignore[arg-type]
+        library = Library(Shelf(Path("nowhere")), RuntimeEmbedder(runtime))
+        app = make_app(runtime, store, ApiSettings(), daemon=daemon, library=library, keys=keys)  # type: ignore[arg-type]
         listener = Listener(app)
         port = await listener.open("127.0.0.1", 0, keys=keys)
         try:

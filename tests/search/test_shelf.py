@@ -7,7 +7,8 @@ import pytest
 
 from agent.errors import NotFoundError, RequestError
 from agent.search.model_id import ModelId
-from agent.search.shelf import Shelf, check_name
+from agent.search.name import check_name
+from agent.search.shelf import Shelf
 from tests.search.made_up import MODEL, embed_all, rows_of, take_all
 
 

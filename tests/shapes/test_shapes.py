@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import llama_cpp
 import numpy as np
 import pytest
+from llama_cpp import llama_cpp  # the bindings: other tests in this process import them without the package
 
 from benchmarks import shapes
 from benchmarks.vocabulary import byte_characters

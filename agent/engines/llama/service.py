@@ -12,7 +12,7 @@ from agent.engines.llama.library import start_backend
 from agent.engines.llama.model import AbortFlag, LlamaModel
 from agent.engines.llama.model import predict as predict_memory
 from agent.engines.llama.prompt import PromptMaker
-from agent.engines.process import release_free_memory, resident_bytes
+from agent.engines.process import give_large_blocks_back, release_free_memory, resident_bytes
 from agent.errors import RequestError
 from agent.runtime.wire import (
     Cancel,
@@ -30,6 +30,7 @@ from agent.runtime.wire import (
 
 def predict(path: Path, options: LlamaOptions) -> Memory:
     """What loading would take, found without allocating it. Raises `ModelLoadError`."""
+    give_large_blocks_back()
     start_backend()
     return predict_memory(path, options)
 

@@ -48,12 +48,15 @@ class EmbeddingFolder:
     unsupported: tuple[str, ...]
     prompts: dict[str, str]
     default_prompt: str | None
+    compute_bytes: int
+    """Of a run of one longest text, where a manifest says; else 0."""
 
 
 def read_folder(folder: Path) -> EmbeddingFolder:
     """Raises `ModelLoadError` where a file is missing, broken, or asks for what cannot be done here."""
     config = _object(folder, "config.json")
     manifest = _object(folder, "manifest.json")
+    memory = manifest.get("memory_bytes")
     modules = _modules(folder)
     prompts, default_prompt = _prompts(_object(folder, "config_sentence_transformers.json"))
     return EmbeddingFolder(
@@ -65,6 +68,7 @@ def read_folder(folder: Path) -> EmbeddingFolder:
         unsupported=tuple(kind for kind in modules if kind not in SUPPORTED_MODULES),
         prompts=prompts,
         default_prompt=default_prompt,
+        compute_bytes=_integer(memory, "compute") or 0 if isinstance(memory, dict) else 0,
     )
 
 

@@ -14,7 +14,7 @@ from agent.engines.onnx.embedding import Embedder
 from agent.engines.onnx.embedding_engine import EmbeddingEngine, Job
 from agent.engines.onnx.embedding_folder import read_folder
 from agent.engines.onnx.session import CPU, SessionOptions
-from agent.engines.process import release_free_memory, resident_bytes
+from agent.engines.process import release_free_memory, resident_bytes, reuse_large_blocks
 from agent.errors import ContextOverflowError, RequestError
 from agent.runtime.wire import (
     Cancel,
@@ -29,23 +29,26 @@ from agent.runtime.wire import (
 )
 
 MIB: Final = 1024 * 1024
-OVERHEAD_BYTES: Final = 64 * MIB
+OVERHEAD_BYTES: Final = 76 * MIB
 """Python, NumPy, ONNX Runtime and a vocabulary of 30,000 tokens, measured (docs/performance.md)."""
-BYTES_PER_TOKEN: Final = 24 * 1024
-"""Activations of one padded token of a run, at a width of 384: attention scores and the wide layer; measured."""
+BYTES_PER_TOKEN: Final = 48 * 1024
+"""Activations of one padded token of a run at a width of 384, where no manifest says."""
 
 
 def predict(path: Path, options: OnnxOptions) -> Memory:
-    """An estimate from the sizes of files: weights are held once as they are and, packed for the kernels, once more.
+    """An estimate from the sizes of files, and from the manifest's activations of one longest text.
 
     Raises `ModelLoadError` where there is no graph.
     """
-    graph = read_folder(path).graph
+    reuse_large_blocks()
+    about = read_folder(path)
+    graph = about.graph
     file_bytes = sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))
+    per_token = about.compute_bytes / about.max_tokens if about.compute_bytes else BYTES_PER_TOKEN
     return Memory(
         weights_bytes=file_bytes,
         kv_bytes=0,
-        compute_bytes=options.batch_tokens * BYTES_PER_TOKEN,
+        compute_bytes=int(max(options.batch_tokens, about.max_tokens) * per_token),
         overhead_bytes=OVERHEAD_BYTES,
     )
 
@@ -96,7 +99,7 @@ class EmbeddingService:
         self._engine.run()
 
     def submit(self, request: Request) -> None:
-        """Raises `RequestError` for an empty input or a wrong token, `ContextOverflowError` for one that is too long."""
+        """Raises `RequestError` for an empty input or a wrong token, `ContextOverflowError` for too long a one."""
         if not isinstance(request, Embed):
             raise RequestError("This model embeds text; it does nothing else.", param="model")
         self._engine.submit(self._job(request))

@@ -106,8 +106,8 @@ def test_inputs_and_outputs_are_those_of_the_contract(artifacts: dict[str, Path]
         name.format(i): shape
         for i in range(2)
         for name, shape in {
-            "cross_key_{}": ["batch", 3, 16, "positions"],
-            "cross_value_{}": ["batch", 3, "positions", 16],
+            "cross_key_{}": ["windows", 3, 16, "positions"],
+            "cross_value_{}": ["windows", 3, "positions", 16],
             "past_key_{}": ["t", "batch", 48],
             "past_value_{}": ["t", "batch", 48],
             "new_key_{}": ["n", "batch", 48],

@@ -19,15 +19,21 @@ _DOWN: Final = 1
 _RIGHT: Final = 2
 
 
-def token_starts(weights: Matrix, *, filter_width: int) -> npt.NDArray[np.int64]:
-    """The position (20 ms) at which each token begins: int64 [tokens].
+def attention_matrix(weights: Matrix, *, filter_width: int) -> Matrix:
+    """How much each token attends to each position, compared to the other tokens: float32 [tokens, positions].
 
     `weights` is float32 [heads, tokens, positions]: of the tokens of the text and of the audio without its padding.
     """
-    shares = weights / weights.sum(axis=-1, keepdims=True)  # the softmax was over the padding, too
-    spread = shares.std(axis=1, keepdims=True)
-    normal = (shares - shares.mean(axis=1, keepdims=True)) / np.where(spread == 0, 1, spread)
-    matrix = median_filter(normal.astype(np.float32), filter_width).mean(axis=0)
+    matrix = np.zeros(weights.shape[1:], dtype=np.float32)
+    for head in weights:  # one at a time: the filter takes ten times the memory of what it filters
+        shares = head / head.sum(axis=-1, keepdims=True)  # the softmax was over the padding, too
+        spread = shares.std(axis=0)
+        matrix += median_filter((shares - shares.mean(axis=0)) / np.where(spread == 0, 1, spread), filter_width)
+    return matrix / np.float32(len(weights))
+
+
+def token_starts(matrix: Matrix) -> npt.NDArray[np.int64]:
+    """The position (20 ms) at which each token of an `attention_matrix` begins: int64 [tokens]."""
     rows, columns = warp(-matrix)
     begins = np.concatenate(([True], np.diff(rows) > 0))
     return columns[begins]

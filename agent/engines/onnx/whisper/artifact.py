@@ -87,8 +87,20 @@ def read_spec(folder: Path) -> WhisperSpec:
     return decode_spec(_read(folder / SPEC_FILE, SPEC_LIMIT_BYTES))
 
 
-def decode_spec(data: bytes) -> WhisperSpec:
-    """A `WhisperSpec` whose types, ranges and ids are right. Raises `ArtifactError` that names the key (`param`)."""
+def decode_spec(data: bytes, *, file: str = SPEC_FILE) -> WhisperSpec:
+    """A `WhisperSpec` whose types, ranges and ids are right. Raises `ArtifactError` that names `file` and the key
+    (`param`).
+    """
+    try:
+        return _checked(data)
+    except ArtifactError as error:
+        if file == SPEC_FILE:
+            raise
+        message = error.message.replace(SPEC_FILE, file, 1)
+        raise ArtifactError(message, hint="Import the whole repository.", param=error.param) from None
+
+
+def _checked(data: bytes) -> WhisperSpec:
     try:
         spec = _decoder.decode(data)
     except msgspec.ValidationError as error:

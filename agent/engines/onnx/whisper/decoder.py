@@ -112,6 +112,14 @@ class Decoder:
         weights: Weights = binding.get_outputs()[-1].numpy()
         return weights
 
+    def end(self) -> None:
+        self._window = self._cross = None
+        self._buffers = []
+        self._logits = np.empty((0, self._spec.vocab_size), dtype=np.float32)
+        self._input = np.empty((0, 0), dtype=np.int64)
+        self._binding = self._session.io_binding()
+        self._length = 0
+
     def rollback(self, length: int) -> None:
         if not 0 <= length <= self._length:
             raise ValueError(f"cannot go back from {self._length} tokens to {length}")

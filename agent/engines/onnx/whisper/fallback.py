@@ -1,4 +1,4 @@
-"""Whether a transcript is good enough, or is to be decoded again at a higher temperature: openai/whisper's thresholds."""
+"""Whether a text is good enough, or is to be decoded again at a higher temperature: openai/whisper's thresholds."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def is_good(attempt: Attempt, thresholds: Thresholds) -> bool:
     return not repeats and attempt.heard.average_logprob >= thresholds.logprob
 
 
-def best_attempt(
-    temperatures: Sequence[float], decode: Callable[[float], Attempt], thresholds: Thresholds
-) -> Attempt:
+def best_attempt(temperatures: Sequence[float], decode: Callable[[float], Attempt], thresholds: Thresholds) -> Attempt:
     """The first that is good; where none is, the likeliest of those that do not repeat themselves, as faster-whisper
     chooses (openai/whisper takes the last).
     """

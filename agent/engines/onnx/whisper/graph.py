@@ -76,3 +76,10 @@ def _fits(found: list[int | str | None], wanted: tuple[int | None, ...]) -> bool
 def device_of(session: ort.InferenceSession) -> str:
     """Where the session computes, as ONNX Runtime calls devices: memory that stays between runs belongs there."""
     return next((_DEVICES[name] for name in session.get_providers() if name in _DEVICES), "cpu")
+
+
+def tidy_run_options(device: str) -> ort.RunOptions:
+    """For sessions with an arena that run now and then: what a run leaves free goes back to the operating system."""
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0" if device == "cpu" else "cpu:0;gpu:0")
+    return options

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from agent.engines.onnx.whisper.mel_filters import FFT_SAMPLES, SAMPLE_RATE_HZ
+from agent.engines.onnx.whisper.mel_filters import FFT_BINS, FFT_SAMPLES, SAMPLE_RATE_HZ
 from agent.errors import RequestError
 
 HOP_SAMPLES: Final = 160
@@ -19,8 +19,9 @@ WINDOW_FRAMES: Final = 30 * FRAMES_PER_SECOND
 _EDGE_SAMPLES: Final = FFT_SAMPLES // 2
 _FLOOR: Final = 1e-10
 _RANGE_DECADES: Final = 8.0
-# Keeps the working set of one block (9.6 kB a frame) within a small board's cache.
-_BLOCK_FRAMES: Final = 256
+# Keeps the working set of one block (9.6 kB a frame) within a small board's cache, and its spectrum below the size from
+# which a worker's memory is mapped anew each time (`give_large_blocks_back`).
+_BLOCK_FRAMES: Final = 64
 _HANN: Final = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FFT_SAMPLES) / FFT_SAMPLES)
 
 Audio = npt.NDArray[np.floating[Any]]
@@ -59,13 +60,34 @@ def log_power(audio: Audio, filters: Features, frames: int) -> Features:
     sounding = min(frames, (len(audio) + _EDGE_SAMPLES) // HOP_SAMPLES + 1)
     power = np.full((filters.shape[0], frames), _FLOOR, dtype=np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::HOP_SAMPLES]
+    block = _Block(min(_BLOCK_FRAMES, sounding))
     for start in range(0, sounding, _BLOCK_FRAMES):
         stop = min(start + _BLOCK_FRAMES, sounding)
-        # In double precision: numpy's transform is no slower in it, and quiet bands beside loud ones stay exact.
-        spectrum = np.fft.rfft(windows[start:stop] * _HANN)
-        energy = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-        np.matmul(filters, energy.T, out=power[:, start:stop])
+        np.matmul(filters, block.energy(windows[start:stop]).T, out=power[:, start:stop])
     return np.log10(np.maximum(power, _FLOOR, out=power), out=power)
+
+
+class _Block:
+    """Memory for some frames, used for all of them in turn: to map and clear it takes as long as to use it."""
+
+    def __init__(self, frames: int) -> None:
+        self._windowed = np.empty((frames, FFT_SAMPLES))
+        self._squares = np.empty((2, frames, FFT_BINS))
+        self._energy = np.empty((frames, FFT_BINS), dtype=np.float32)
+
+    def energy(self, windows: npt.NDArray[np.float64]) -> Features:
+        """The power spectrum of `windows` [frames, 400]: float32 [frames, 201], overwritten by the next."""
+        count = len(windows)
+        # In double precision: numpy's transform is no slower in it, and quiet bands beside loud ones stay exact.
+        windowed = np.multiply(windows, _HANN, out=self._windowed[:count])
+        spectrum = np.fft.rfft(windowed)
+        real, imaginary = self._squares[:, :count]
+        np.multiply(spectrum.real, spectrum.real, out=real)
+        np.multiply(spectrum.imag, spectrum.imag, out=imaginary)
+        real += imaginary
+        energy = self._energy[:count]
+        energy[...] = real
+        return energy
 
 
 def scaled(log_power: Features) -> Features:

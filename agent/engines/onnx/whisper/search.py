@@ -1,7 +1,7 @@
 """Which tokens to take: the likeliest, some at random, or the best of several beams. Pure: logits in, choices out.
 
-As openai/whisper's `decoding.py`: `GreedyDecoder` (temperature above 0 draws), `BeamSearchDecoder` with its patience but
-for when it ends, and `MaximumLikelihoodRanker` with its length penalty.
+As openai/whisper's `decoding.py`: `GreedyDecoder` (temperature above 0 draws), `BeamSearchDecoder` with its patience
+but for when it ends, and `MaximumLikelihoodRanker` with its length penalty.
 """
 
 from __future__ import annotations

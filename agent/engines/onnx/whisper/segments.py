@@ -37,7 +37,7 @@ def cut(tokens: Sequence[int], *, timestamp_begin: int, duration_s: float) -> Cu
     pairs = [index for index in range(1, len(tokens)) if stamped[index - 1] and stamped[index]]
     ended = len(tokens) >= 2 and stamped[-1] and not stamped[-2]
     if not pairs:
-        # A first timestamp alone says when speech begins; openai/whisper takes it for the end.
+        # A single timestamp in front says when speech begins: openai/whisper takes it for the end.
         times = [token for token, is_time in zip(tokens, stamped, strict=True) if is_time]
         text = any(not is_time for is_time in stamped)
         start_s = _seconds(times[0], timestamp_begin) if times and stamped[0] and text else 0.0
@@ -48,8 +48,8 @@ def cut(tokens: Sequence[int], *, timestamp_begin: int, duration_s: float) -> Cu
     start = 0
     for end in ends:
         part = tokens[start:end]
-        times_s = [_seconds(token, timestamp_begin) for token in (part[0], part[-1])]
-        pieces.append(_piece(*times_s, part, duration_s))
+        first_s, last_s = (_seconds(token, timestamp_begin) for token in (part[0], part[-1]))
+        pieces.append(_piece(first_s, last_s, part, duration_s))
         start = end
     return Cut(tuple(pieces), None if ended else _seconds(tokens[ends[-1] - 1], timestamp_begin))
 

@@ -47,6 +47,9 @@ class StepDecoder(Protocol):
         For word timestamps. Raises `ValueError` unless `aligns`.
         """
 
+    def end(self) -> None:
+        """Forgets everything, and gives back what it takes in memory; `begin` is next."""
+
     def rollback(self, length: int) -> None:
         """Forgets all but the first `length` tokens of each sequence."""
 

@@ -13,21 +13,24 @@ import numpy.typing as npt
 from agent.engines.onnx.whisper.decode import DecodingOptions, Hypothesis, decode
 from agent.engines.onnx.whisper.encoder import CrossAttention
 from agent.engines.onnx.whisper.fallback import Attempt, Thresholds, best_attempt, compression_ratio, is_silence
-from agent.engines.onnx.whisper.log_mel import FRAMES_PER_SECOND, fitted_frames
+from agent.engines.onnx.whisper.log_mel import fitted_frames
 from agent.engines.onnx.whisper.mel_filters import SAMPLE_RATE_HZ
 from agent.engines.onnx.whisper.model import WhisperModel
 from agent.engines.onnx.whisper.prompt import previous_tokens
 from agent.engines.onnx.whisper.segments import Cut, Piece, cut
-from agent.engines.onnx.whisper.word_times import WordTimer
+from agent.engines.onnx.whisper.stillness import is_still
+from agent.engines.onnx.whisper.watched import WatchedDecoder
+from agent.engines.onnx.whisper.word_times import Spoken, WordTimer
 from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
 
 Samples = npt.NDArray[np.float32]
 
-SILENT_RMS: Final = 3e-4
-"""-70 dB of full scale: ten steps of 16-bit audio. Whatever is in there, nobody can hear it; Whisper makes it up."""
-_LEVEL_SAMPLES: Final = SAMPLE_RATE_HZ // 20
 _LEAST_S: Final = 0.1
 """What is left of a window after its last timestamp is not decoded again when it is shorter: no word is."""
+
+
+_TEXT_CHARACTERS: Final = 8192
+"""More than half of a context of tokens ever has: a longer prompt is not tokenized whole."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,6 @@ class _Progress:
     tokens: int = 0
     encode_s: float = 0.0
     decode_s: float = 0.0
-    spoken_until_s: float = 0.0
 
 
 class Transcriber:
@@ -70,13 +72,20 @@ class Transcriber:
         self._model = model
         self._policy = policy
         self._before_run = before_run
-        self._timer = WordTimer(model.decoder, model.spec, model.tokenizer)
+        self._decoder = WatchedDecoder(model.decoder, before_run)
+        self._timer = WordTimer(self._decoder, model.spec, model.tokenizer)
 
     def transcribe(self, request: Transcribe, audio: Samples) -> Transcribed:
         """`audio` is float32 [samples], of at most one window, checked. Raises `RequestError`, `EngineError`."""
+        try:
+            return self._transcribe(request, audio)
+        finally:
+            self._decoder.end()
+
+    def _transcribe(self, request: Transcribe, audio: Samples) -> Transcribed:
         progress = _Progress(language=request.language)
         samples = 0
-        while (rest := audio[samples:]).size and not is_silent(rest):
+        while (rest := audio[samples:]).size and not is_still(rest):
             heard_s = self._window(request, rest, samples / SAMPLE_RATE_HZ, progress)
             if heard_s is None or heard_s <= 0 or rest.size - heard_s * SAMPLE_RATE_HZ < _LEAST_S * SAMPLE_RATE_HZ:
                 break
@@ -107,23 +116,26 @@ class Transcriber:
         parts = Cut((), None)
         if attempt.text.strip() and not is_silence(heard, _thresholds(request)):
             parts = self._cut(request, heard, duration_s)
-        words: list[list[Word]] = [[] for _ in parts.pieces]
+        words: list[tuple[Word, ...]] = [()] * len(parts.pieces)
         if request.timestamps == "word" and parts.pieces:
-            words = self._words(request, cross, heard, parts.pieces, duration_s, offset_s, progress)
-        for piece, spoken in zip(parts.pieces, words, strict=True):
-            self._add(progress, piece, tuple(spoken), attempt, offset_s)
+            words = self._words(Spoken(audio, cross, heard, request.task), parts.pieces, offset_s)
+        for piece, of_piece in zip(parts.pieces, words, strict=True):
+            self._add(progress, piece, of_piece, attempt, offset_s)
         progress.decode_s += time.perf_counter() - encoded
         return parts.heard_s
 
     def _decode(self, request: Transcribe, cross: CrossAttention, progress: _Progress) -> Attempt:
         model = self._model
         previous = previous_tokens(
-            model.spec, model.tokenizer.encode, prompt=request.prompt, hotwords=request.hotwords
+            model.spec,
+            model.tokenizer.encode,
+            prompt=request.prompt[-_TEXT_CHARACTERS:],
+            hotwords=request.hotwords[:_TEXT_CHARACTERS],
         )
 
         def attempt(temperature: float) -> Attempt:
             heard = decode(
-                model.decoder,
+                self._decoder,
                 model.spec,
                 cross,
                 DecodingOptions(
@@ -150,27 +162,9 @@ class Transcriber:
             return Cut((Piece(0.0, duration_s, heard.tokens),), None)
         return cut(heard.tokens, timestamp_begin=begin, duration_s=duration_s)
 
-    def _words(
-        self,
-        request: Transcribe,
-        cross: CrossAttention,
-        heard: Hypothesis,
-        pieces: tuple[Piece, ...],
-        duration_s: float,
-        offset_s: float,
-        progress: _Progress,
-    ) -> list[list[Word]]:
-        self._before_run()
-        timed = self._timer.times(
-            cross,
-            heard,
-            pieces,
-            task=request.task,
-            duration_s=duration_s,
-            spoken_until_s=progress.spoken_until_s - offset_s,
-        )
+    def _words(self, spoken: Spoken, pieces: tuple[Piece, ...], offset_s: float) -> list[tuple[Word, ...]]:
         return [
-            [
+            tuple(
                 Word(
                     text=word.text,
                     start_s=round(offset_s + word.start_s, 2),
@@ -178,8 +172,8 @@ class Transcriber:
                     probability=round(word.probability, 4),
                 )
                 for word in words
-            ]
-            for words in timed
+            )
+            for words in self._timer.times(spoken, pieces)
         ]
 
     def _add(
@@ -192,7 +186,6 @@ class Transcriber:
         start_s, end_s = offset_s + piece.start_s, offset_s + piece.end_s
         if words:
             start_s, end_s = words[0].start_s, words[-1].end_s
-        progress.spoken_until_s = end_s
         progress.segments.append(
             Segment(
                 start_s=round(start_s, 2),
@@ -208,21 +201,9 @@ class Transcriber:
         )
 
 
-def is_silent(audio: Samples) -> bool:
-    """No 50 ms of it are louder than `SILENT_RMS`."""
-    blocks = max(1, audio.size // _LEVEL_SAMPLES)
-    power = max(float(np.mean(np.square(part))) for part in np.array_split(audio, blocks))
-    return power <= SILENT_RMS**2
-
-
 def _thresholds(request: Transcribe) -> Thresholds:
     return Thresholds(
         compression_ratio=request.compression_ratio_limit,
         logprob=request.logprob_limit,
         no_speech=request.no_speech_limit,
     )
-
-
-def audio_limit_s(max_frames: int) -> float:
-    """The longest audio of one request, in seconds."""
-    return max_frames / FRAMES_PER_SECOND

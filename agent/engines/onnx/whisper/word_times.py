@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from agent.engines.onnx.whisper.alignment import token_starts
+from agent.engines.onnx.whisper.alignment import Matrix, attention_matrix, token_starts
 from agent.engines.onnx.whisper.artifact import WhisperSpec
+from agent.engines.onnx.whisper.boundaries import POSITION_SAMPLES, Span, loudness, word_spans
 from agent.engines.onnx.whisper.decode import Hypothesis
 from agent.engines.onnx.whisper.encoder import CrossAttention
 from agent.engines.onnx.whisper.prompt import Task, start_sequence
 from agent.engines.onnx.whisper.segments import STEP_S, Piece
 from agent.engines.onnx.whisper.steps import StepDecoder
 from agent.engines.onnx.whisper.tokenizer import WhisperTokenizer
-from agent.engines.onnx.whisper.words import TimedWord, join_punctuation, shorten_pauses, split_words
+from agent.engines.onnx.whisper.words import (
+    WITHOUT_SPACES,
+    TimedWord,
+    join_punctuation,
+    letters,
+    shorten_pauses,
+    split_words,
+)
 from agent.errors import RequestError
-
-_FAR_S: Final = 0.5
-"""By how much a word must pass the segment's own timestamp before that one is believed (openai/whisper)."""
 
 
 def check_aligns(decoder: StepDecoder) -> None:
@@ -32,6 +39,16 @@ def check_aligns(decoder: StepDecoder) -> None:
         )
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """One window: its `audio`, float32 [samples] without padding, what the encoder made of it, and what it says."""
+
+    audio: npt.NDArray[np.float32]
+    cross: CrossAttention
+    heard: Hypothesis
+    task: Task
+
+
 class WordTimer:
     """Runs the decoder once more over a finished text, for its attention."""
 
@@ -40,92 +57,81 @@ class WordTimer:
         self._spec = spec
         self._tokenizer = tokenizer
 
-    def times(
-        self,
-        cross: CrossAttention,
-        heard: Hypothesis,
-        pieces: Sequence[Piece],
-        *,
-        task: Task,
-        duration_s: float,
-        spoken_until_s: float,
-    ) -> list[list[TimedWord]]:
-        """The words of each of `pieces`, which `heard` was cut into; seconds from the start of the window.
-
-        `spoken_until_s` is where the window's last word before ended, in the window's time. Words that run far beyond
-        their segment's own timestamps, or over a pause, are drawn in as openai/whisper does it.
-        """
-        texts = [[token for token in piece.tokens if token < self._spec.tokens.eot] for piece in pieces]
+    def times(self, spoken: Spoken, pieces: Sequence[Piece]) -> list[list[TimedWord]]:
+        """The words of each of `pieces`, which the text was cut into; seconds from the start of the window."""
+        eot = self._spec.tokens.eot
+        texts = [[token for token in piece.tokens if token < eot] for piece in pieces]
         tokens = [token for text in texts for token in text]
         if not tokens:
             return [[] for _ in pieces]
-        words = self._aligned(cross, heard, tokens, task, duration_s)
-        median_s = shorten_pauses(words)
+        words = self._words(spoken, tokens)
         join_punctuation(words)
         timed = []
         index = 0
-        for piece, text in zip(pieces, texts, strict=True):
+        for text in texts:
             taken, found = 0, []
             while index < len(words) and taken < len(text):
                 taken += words[index].tokens
                 if words[index].text:
                     found.append(words[index])
                 index += 1
-            _fit(found, piece, median_s, spoken_until_s)
-            spoken_until_s = found[-1].end_s if found else spoken_until_s
             timed.append(found)
         return timed
 
-    def _aligned(
-        self, cross: CrossAttention, heard: Hypothesis, tokens: list[int], task: Task, duration_s: float
-    ) -> list[TimedWord]:
-        start = start_sequence(self._spec, language=heard.language, task=task, timestamps=False)
-        fed = [*start, *tokens][: self._decoder.capacity]
-        self._decoder.begin(cross)
-        weights = self._decoder.attend([fed])[0]
-        # A token is chosen where the one before it is fed: from the last of the start on.
-        positions = min(cross.positions, max(1, round(duration_s / STEP_S)))
-        starts_s = STEP_S * token_starts(
-            weights[:, len(start) - 1 :, :positions], filter_width=self._spec.median_filter_width
-        )
-        chosen = dict(enumerate(_text_logprobs(heard, self._spec.tokens.eot)))
+    def _words(self, spoken: Spoken, tokens: list[int]) -> list[TimedWord]:
+        language = spoken.heard.language
+        parts = split_words(tokens, self._tokenizer.decode, language)
+        matrix = self._attention(spoken, tokens)
+        sizes = [len(part) for _, part in parts]
+        if language in WITHOUT_SPACES:
+            spans = _by_path(matrix, sizes)
+        else:
+            loud = loudness(spoken.audio, matrix.shape[1])
+            spans = _by_pauses(matrix, [text for text, _ in parts], sizes, loud)
+        shares = np.exp([logprob for token, logprob in _scored(spoken.heard) if token < self._spec.tokens.eot])
         words = []
         first = 0
-        for text, part in split_words(tokens, self._tokenizer.decode, heard.language):
-            end = min(first + len(part), len(starts_s) - 1)
-            first = min(first, end)
-            shares = [np.exp(chosen[index]) for index in range(first, end) if index in chosen]
-            words.append(
-                TimedWord(
-                    text=text,
-                    tokens=len(part),
-                    start_s=float(starts_s[first]),
-                    end_s=float(starts_s[end]),
-                    probability=float(np.mean(shares)) if shares else 0.0,
-                )
-            )
-            first = end
+        for (text, part), (start, end) in zip(parts, spans, strict=True):
+            of_word = shares[first : first + len(part)]
+            probability = float(of_word.mean()) if len(of_word) else 0.0
+            words.append(TimedWord(text, len(part), start * STEP_S, end * STEP_S, probability))
+            first += len(part)
+        if language in WITHOUT_SPACES:
+            shorten_pauses(words)
         return words
 
+    def _attention(self, spoken: Spoken, tokens: list[int]) -> Matrix:
+        """[tokens + 1, positions]: where each token was chosen, and the end of the text."""
+        start = start_sequence(self._spec, language=spoken.heard.language, task=spoken.task, timestamps=False)
+        self._decoder.begin(spoken.cross)
+        weights = self._decoder.attend([[*start, *tokens][: self._decoder.capacity]])[0]
+        # A token is chosen where the one before it is fed: from the last of the start on.
+        positions = min(spoken.cross.positions, max(1, round(len(spoken.audio) / POSITION_SAMPLES)))
+        return attention_matrix(weights[:, len(start) - 1 :, :positions], filter_width=self._spec.median_filter_width)
 
-def _text_logprobs(heard: Hypothesis, eot: int) -> list[float]:
-    return [logprob for token, logprob in zip(heard.tokens, heard.logprobs, strict=True) if token < eot]
+
+def _scored(heard: Hypothesis) -> list[tuple[int, float]]:
+    return list(zip(heard.tokens, heard.logprobs, strict=True))
 
 
-def _fit(words: list[TimedWord], piece: Piece, median_s: float, spoken_until_s: float) -> None:
-    """Draws in the first words after a pause and the last of a segment, in place."""
-    if not words:
-        return
-    longest_s = 2 * median_s
-    first, last = words[0], words[-1]
-    if first.end_s - spoken_until_s > 4 * median_s:
-        long_pair = len(words) > 1 and words[1].end_s - first.start_s > 2 * longest_s
-        if first.end_s - first.start_s > longest_s or long_pair:
-            if len(words) > 1 and words[1].end_s - words[1].start_s > longest_s:
-                boundary = max(words[1].end_s / 2, words[1].end_s - longest_s)
-                first.end_s = words[1].start_s = boundary
-            first.start_s = max(0.0, first.end_s - longest_s)
-    if first.start_s + _FAR_S < piece.start_s < first.end_s:
-        first.start_s = max(0.0, min(first.end_s - median_s, piece.start_s))
-    if last.start_s < piece.end_s < last.end_s - _FAR_S:
-        last.end_s = max(last.start_s + median_s, piece.end_s)
+def _by_path(matrix: Matrix, sizes: Sequence[int]) -> list[Span]:
+    """As openai/whisper: from where a word's first token begins to where the next word's does."""
+    starts = token_starts(matrix)
+    edges = np.minimum(np.concatenate(([0], np.cumsum(sizes))), len(starts) - 1)
+    return [(int(starts[first]), int(starts[end])) for first, end in itertools.pairwise(edges)]
+
+
+def _by_pauses(matrix: Matrix, texts: Sequence[str], sizes: Sequence[int], loud: npt.NDArray[np.float64]) -> list[Span]:
+    """Marks that stand alone are not spoken: they take no time, at the end of the word before."""
+    edges = np.minimum(np.concatenate(([0], np.cumsum(sizes))), len(matrix) - 1)
+    counts = [letters(text) for text in texts]
+    spoken = [index for index, count in enumerate(counts) if count]
+    if not spoken:
+        return [(0, matrix.shape[1])] * len(texts)
+    rows = [matrix[edges[index] : max(edges[index + 1], edges[index] + 1)].max(axis=0) for index in spoken]
+    found = iter(word_spans(np.stack(rows), [counts[index] for index in spoken], loud))
+    spans: list[Span] = []
+    for count in counts:
+        end = spans[-1][1] if spans else 0
+        spans.append(next(found) if count else (end, end))
+    return spans

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from agent.engines.onnx.whisper.decoder import Decoder
 from agent.engines.onnx.whisper.encoder import CrossAttention
 from agent.engines.onnx.whisper.log_mel import log_mel
 from agent.engines.onnx.whisper.model import WhisperModel
+from agent.engines.onnx.whisper.steps import StepDecoder
 from agent.errors import ArtifactError, ContextOverflowError, EdgeAgentError, ModelLoadError, RequestError
 from tests.engines.onnx.whisper.conftest import OPTIONS
 from tests.engines.onnx.whisper.made_audio import glide
@@ -38,7 +39,7 @@ def hear(model: WhisperModel, *, shift: int = 0) -> CrossAttention:
     return model.encode(glide(12_000)[shift:], FRAMES)
 
 
-def feed(decoder: Decoder, tokens: list[int], *, at_once: int) -> np.ndarray:
+def feed(decoder: StepDecoder, tokens: list[int], *, at_once: int) -> np.ndarray:
     """The logits after the last token, fed `at_once` at a time."""
     for start in range(0, len(tokens), at_once):
         logits = decoder.step([tokens[start : start + at_once]])
@@ -150,6 +151,60 @@ def test_alignment_weights_are_shares_of_the_audio_and_leave_the_past_as_a_step_
     assert np.abs(after - expected).max() <= TOLERANCE[precision]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_sequences_go_on_from_what_others_were(models: dict[str, WhisperModel], precision: str) -> None:
+    model = models[precision]
+    cross = hear(model)
+    decoder = model.decoder
+    texts = [[SOT, EN], [SOT, EN], [SOT, EN]]
+    decoder.begin(cross)
+    decoder.step([[SOT, EN]])
+    # More of them, then each from another, then fewer: (rows, tokens).
+    for rows, tokens in (
+        ([0, 0, 0], [5, 6, 7]),
+        ([2, 0, 2], [8, 9, 10]),
+        ([1, 2], [11, 12]),
+        ([1, 0, 0, 1], [1, 2, 3, 4]),
+    ):
+        decoder.reorder(rows)
+        logits = decoder.step([[token] for token in tokens]).copy()
+        texts = [[*texts[row], token] for row, token in zip(rows, tokens, strict=True)]
+    for row, text in enumerate(texts):
+        decoder.begin(cross)
+        assert np.abs(feed(decoder, text, at_once=1) - logits[row]).max() <= TOLERANCE[precision]
+
+
+def test_sequences_of_several_windows_stay_where_they_are(models: dict[str, WhisperModel]) -> None:
+    model = models["fp32"]
+    model.decoder.begin(model.encoder.run(np.zeros((2, 80, 20), dtype=np.float32)))
+    model.decoder.step([[SOT], [SOT]])
+    model.decoder.reorder([0, 1])
+    for rows in ([1, 0], [0], [0, 0, 1]):
+        with pytest.raises(ValueError):
+            model.decoder.reorder(rows)
+
+
+@pytest.mark.parametrize("rows", [[], [1], [-1], [0, 1]])
+def test_a_sequence_that_is_not_there_is_a_mistake(models: dict[str, WhisperModel], rows: list[int]) -> None:
+    decoder = models["fp32"].decoder
+    decoder.begin(hear(models["fp32"]))
+    with pytest.raises(ValueError):
+        decoder.reorder(rows)
+
+
+def test_after_the_end_nothing_is_kept_and_another_can_begin(models: dict[str, WhisperModel]) -> None:
+    model = models["fp32"]
+    cross = hear(model)
+    model.decoder.begin(cross)
+    expected = feed(model.decoder, TOKENS, at_once=3)
+    model.decoder.end()
+    assert model.decoder.length == 0
+    with pytest.raises(ValueError):
+        model.decoder.step([[SOT]])
+    model.decoder.begin(cross)
+    assert np.array_equal(feed(model.decoder, TOKENS, at_once=3), expected)
+
+
 def test_the_buffers_hold_what_the_model_holds_and_not_one_more(models: dict[str, WhisperModel]) -> None:
     decoder = models["fp32"].decoder
     decoder.begin(hear(models["fp32"]))
@@ -165,7 +220,7 @@ def test_the_buffers_hold_what_the_model_holds_and_not_one_more(models: dict[str
 
 @pytest.mark.parametrize("tokens", [[[224]], [[-1]], [5], [[]], [[5], [5]], [[[5]]]])
 def test_tokens_that_are_not_of_the_vocabulary_or_the_batch_are_a_mistake(
-    models: dict[str, WhisperModel], tokens: list[object]
+    models: dict[str, WhisperModel], tokens: Any
 ) -> None:
     decoder = models["fp32"].decoder
     decoder.begin(hear(models["fp32"]))

