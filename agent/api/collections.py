@@ -106,7 +106,7 @@ async def reembed_collection(request: web.Request) -> web.Response:
 def _successor(request: web.Request, wanted: str | None, recorded: ModelId) -> str:
     """The model to embed with: the one asked for, else the one of the same name, else the only one there is."""
     if wanted is None:
-        names = [one.name for one in request.app[RUNTIME].snapshot().models if one.task == "embed"]
+        names = [one.name for one in request.app[RUNTIME].models() if one.task == "embed"]
         wanted = recorded.name if recorded.name in names else None
     return find_model(request, wanted, "embed")
 

@@ -107,7 +107,7 @@ def _rows(runtime: Runtime, collection: str, model: ModelId, result: Embedded | 
 
 
 def _served(runtime: Runtime, name: str) -> ModelSnapshot | None:
-    return next((model for model in runtime.snapshot().models if model.name == name), None)
+    return next((model for model in runtime.models() if model.name == name), None)
 
 
 def _prompt(model: ModelSnapshot, names: Sequence[str]) -> str | None:

@@ -117,7 +117,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """Everything in Prometheus's text format; a model without requests shows zeros."""
-        for model in self._runtime.snapshot().models:
+        for model in self._runtime.models():
             self.of(model.name)
         return generate_latest(self._registry)
 

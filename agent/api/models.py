@@ -48,7 +48,7 @@ def find_model(request: web.Request, name: str | None, task: Task) -> str:
     Without a name it is the only model there is for `task`. Raises `ModelNotFoundError`, and `RequestError` if the
     model does something else.
     """
-    models = request.app[RUNTIME].snapshot().models
+    models = request.app[RUNTIME].models()
     if name is None:
         fitting = [model.name for model in models if model.task == task]
         if len(fitting) != 1:
@@ -63,18 +63,18 @@ def find_model(request: web.Request, name: str | None, task: Task) -> str:
 
 def shortens(request: web.Request, name: str) -> bool:
     """Whether the vectors of this model may be cut."""
-    return any(model.shortens for model in request.app[RUNTIME].snapshot().models if model.name == name)
+    return any(model.shortens for model in request.app[RUNTIME].models() if model.name == name)
 
 
 async def list_models(request: web.Request) -> web.Response:
     """`GET /v1/models`."""
-    data = [_described(model) for model in request.app[RUNTIME].snapshot().models]
+    data = [_described(model) for model in request.app[RUNTIME].models()]
     return _json({"object": "list", "data": data})
 
 
 async def get_model(request: web.Request) -> web.Response:
     """`GET /v1/models/{id}`."""
-    model = _lookup(request.app[RUNTIME].snapshot().models, request.match_info["name"])
+    model = _lookup(request.app[RUNTIME].models(), request.match_info["name"])
     return _json(_described(model))
 
 
@@ -141,13 +141,13 @@ def _lookup(models: tuple[ModelSnapshot, ...], name: str) -> ModelSnapshot:
 
 
 def _known(request: web.Request) -> str:
-    return _lookup(request.app[RUNTIME].snapshot().models, request.match_info["name"]).name
+    return _lookup(request.app[RUNTIME].models(), request.match_info["name"]).name
 
 
 def _stored(request: web.Request) -> str:
     """The store's name for it, also for a model that the runtime does not serve (no version active)."""
     name = request.match_info["name"]
-    for model in request.app[RUNTIME].snapshot().models:
+    for model in request.app[RUNTIME].models():
         if name in model.aliases:
             return model.name
     return name
@@ -175,7 +175,7 @@ def _described(model: ModelSnapshot) -> dict[str, object]:
 
 
 def _state(request: web.Request, name: str) -> web.Response:
-    model = _lookup(request.app[RUNTIME].snapshot().models, name)
+    model = _lookup(request.app[RUNTIME].models(), name)
     return _json({"model": name, "version": model.version, "state": model.state, "charged_bytes": model.charged_bytes})
 
 

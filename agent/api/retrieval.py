@@ -91,7 +91,7 @@ async def ground(
 
 def context_tokens(request: web.Request, model: str) -> int:
     """The model's context, where a worker has said it."""
-    for one in request.app[RUNTIME].snapshot().models:
+    for one in request.app[RUNTIME].models():
         if one.name == model and one.loaded is not None and one.loaded.context_tokens > 0:
             return one.loaded.context_tokens
     return UNKNOWN_CONTEXT_TOKENS

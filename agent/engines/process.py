@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_M_MMAP_THRESHOLD = -3  # malloc.h
 _LARGE_BLOCK_BYTES = 256 * 1024
 
 
@@ -29,24 +29,12 @@ def give_large_blocks_back() -> None:
     """Let the allocator map large blocks and unmap them when freed.
 
     glibc raises its threshold to the largest block ever freed, and after that megabytes of finished requests stay in
-    the heap: 7 MB of a worker with a vocabulary of 152k tokens. Not for ONNX Runtime, which allocates its activations
-    anew at each run: mapping them each time makes it five times slower (docs/performance.md).
+    the heap: 7 MB of a worker with a vocabulary of 152k tokens. ONNX Runtime needs its arena
+    beside this: without it each run maps its activations anew, and takes up to five times as long (docs/performance.md).
     """
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is not None:
         change(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
-
-
-def reuse_large_blocks() -> None:
-    """Let the allocator keep up to 32 MB of freed blocks, and map only those from 4 MB on.
-
-    For ONNX Runtime, which allocates the activations of a run anew: mapped and cleared each time, they make a run five
-    times as long; without any limit, the heap grows to twice this (docs/performance.md).
-    """
-    change = getattr(ctypes.CDLL(None), "mallopt", None)
-    if change is not None:
-        change(_M_MMAP_THRESHOLD, 4 * 1024 * 1024)
-        change(_M_TRIM_THRESHOLD, 32 * 1024 * 1024)
 
 
 def release_free_memory() -> None:

@@ -32,7 +32,7 @@ from agent.errors import (
 from agent.runtime.budget import MemoryBudget
 from agent.runtime.model import Model
 from agent.runtime.queue import AdmissionQueue, Entry, Priority
-from agent.runtime.snapshot import Counters, QueueSnapshot, RuntimeSnapshot
+from agent.runtime.snapshot import Counters, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.spec import DOES, Limits, ModelSpec, Task
 from agent.runtime.stream import Stream
 from agent.runtime.wire import Embed, Generate, Request, Transcribe
@@ -243,8 +243,12 @@ class Runtime:
             ),
             ledger=self._budget.snapshot(),
             counters=self._counters.copy(),
-            models=tuple(model.snapshot() for model in self._models.values()),
+            models=self.models(),
         )
+
+    def models(self) -> tuple[ModelSnapshot, ...]:
+        """The models of `snapshot`, without the ledger, which reads the system's memory."""
+        return tuple(model.snapshot() for model in self._models.values())
 
     def drop(self, stream: Stream) -> None:
         """`Holder`: the stream of a waiting request was closed."""

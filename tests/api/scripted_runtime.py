@@ -179,11 +179,11 @@ class ScriptedRuntime:
                 budget_bytes=10**9, available_bytes=10**8, held_bytes=5, charged_bytes=7, accounts=()
             ),
             counters=Counters(),
-            models=(
-                self._model("org/tiny", "generate", ("tiny", "gpt-4o")),
-                self._model("vectors", "embed", ()),
-            ),
+            models=self.models(),
         )
+
+    def models(self) -> tuple[ModelSnapshot, ...]:
+        return (self._model("org/tiny", "generate", ("tiny", "gpt-4o")), self._model("vectors", "embed", ()))
 
     def _model(self, name: str, task: str, aliases: tuple[str, ...]) -> ModelSnapshot:
         return ModelSnapshot(

@@ -98,7 +98,7 @@ async def test_a_fault_of_ours_tells_nothing_of_the_inside(server: Server, caplo
     def broken() -> None:
         raise RuntimeError("secret /path/inside")
 
-    server.runtime.snapshot = broken  # type: ignore[assignment]
+    server.runtime.models = broken  # type: ignore[assignment]
     status, answer, _ = await server.get("/v1/models")
     assert status == 500
     assert answer["error"] == {

@@ -14,7 +14,7 @@ from agent.engines.onnx.embedding import Embedder
 from agent.engines.onnx.embedding_engine import EmbeddingEngine, Job
 from agent.engines.onnx.embedding_folder import read_folder
 from agent.engines.onnx.session import CPU, SessionOptions
-from agent.engines.process import release_free_memory, resident_bytes, reuse_large_blocks
+from agent.engines.process import give_large_blocks_back, release_free_memory, resident_bytes
 from agent.errors import ContextOverflowError, RequestError
 from agent.runtime.wire import (
     Cancel,
@@ -40,7 +40,7 @@ def predict(path: Path, options: OnnxOptions) -> Memory:
 
     Raises `ModelLoadError` where there is no graph.
     """
-    reuse_large_blocks()
+    give_large_blocks_back()
     about = read_folder(path)
     graph = about.graph
     file_bytes = sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))
