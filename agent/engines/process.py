@@ -29,8 +29,8 @@ def give_large_blocks_back() -> None:
     """Let the allocator map large blocks and unmap them when freed.
 
     glibc raises its threshold to the largest block ever freed, and after that megabytes of finished requests stay in
-    the heap: 7 MB of a worker with a vocabulary of 152k tokens. ONNX Runtime needs its arena
-    beside this: without it each run maps its activations anew, and takes up to five times as long (docs/performance.md).
+    the heap: 7 MB of a worker with a vocabulary of 152k tokens. ONNX Runtime needs its arena beside this: without it
+    each run maps its activations anew, and takes up to five times as long (docs/performance.md).
     """
     change = getattr(ctypes.CDLL(None), "mallopt", None)
     if change is not None:
