@@ -17,7 +17,7 @@ from agent.runtime.wire import Memory
 MIB: Final = 1024 * 1024
 FLOAT_BYTES: Final = 4
 OVERHEAD_BYTES: Final = 76 * MIB
-"""Python, numpy, ONNX Runtime and two sessions, measured (docs/performance.md)."""
+"""Python, numpy, ONNX Runtime and two sessions, measured on x86-64 Linux."""
 VOCABULARY_BYTES: Final = 360
 """Of a token in the tokenizer, measured."""
 FEATURES_BYTES: Final = 8 * MIB
