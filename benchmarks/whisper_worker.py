@@ -49,7 +49,13 @@ class WhisperWorker:
         self._reader = FrameReader()
         self._arrived: list[FromWorker] = []
         self._id = 0
-        self._send(LoadModel(name="bench", path=str(artifact), options=OnnxOptions(slots=1, threads=threads)))
+        self._send(
+            LoadModel(
+                name="bench",
+                path=str(artifact),
+                options=OnnxOptions(transcribe=True, slots=1, threads=threads, arena=True),
+            )
+        )
         self.predicted: Memory = self._receive(Predicted).memory
         self._send(Proceed())
         self.loaded = self._receive(Loaded)

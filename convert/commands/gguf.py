@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from agent.errors import ArtifactError, RequestError
 from agent.store.names import check_name, check_version, suggest_name
-from agent.terminal import print_json, size, table
+from agent.terminal import print_json, size
+from convert.made import Made, report
 from convert.quality.gates import QualityError, add_accept_option
 
 if TYPE_CHECKING:
-    from convert.gguf.artifact import Made, Source
+    from convert.gguf.artifact import Source
     from convert.gguf.check import Facts
     from convert.gguf.tools import Tools
 
@@ -34,7 +35,6 @@ _VECTOR_COLUMNS: Final = {
     "WORST COSINE": ("worst_cosine", "{:.3f}"),
     "SAME NEIGHBOR": ("top1_agreement", "{:.1%}"),
 }
-"""What the table shows: heading, key of the manifest's quality, format."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +156,8 @@ def _convert(given: argparse.Namespace, order: Order) -> int:
         )
         probe_made(base, called)
         made, refused = _make_all(given, order, Source(base, floats, label(order.source, folder)), targets)
-    _report(made, json=given.json)
+    columns = _VECTOR_COLUMNS if made and made[0].manifest.task == "embed" else _TEXT_COLUMNS
+    report(made, columns, json=given.json)
     if refused:
         raise QualityError(" ".join(refused), hint="--accept-quality keeps it all the same.")
     return 0
@@ -251,37 +252,3 @@ def _lora(given: argparse.Namespace) -> int:
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def _report(made: list[Made], *, json: bool) -> None:
-    if json:
-        print_json([_value(one) for one in made])
-        return
-    if not made:
-        return
-    shown = _VECTOR_COLUMNS if made[0].manifest.task == "embed" else _TEXT_COLUMNS
-    rows = []
-    for one in made:
-        quality = one.manifest.quality
-        numbers = [_number(quality.get(key), form) for key, form in shown.values()]
-        good = "yes" if quality.get("passed") else "no, accepted"
-        rows.append(
-            [str(one.target), one.manifest.quantization, size(one.manifest.total_bytes), *numbers, good],
-        )
-    print(table(rows, ("ARTIFACT", "QUANTIZATION", "SIZE", *shown, "GOOD"), right=(2, 3, 4, 5)))
-
-
-def _number(value: Any, form: str) -> str:
-    return form.format(value) if isinstance(value, int | float) else "-"
-
-
-def _value(made: Made) -> dict[str, Any]:
-    manifest = made.manifest
-    return {
-        "path": str(made.target),
-        "name": manifest.name,
-        "version": manifest.version,
-        "quantization": manifest.quantization,
-        "bytes": manifest.total_bytes,
-        "quality": manifest.quality,
-    }

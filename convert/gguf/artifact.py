@@ -18,6 +18,7 @@ from agent.terminal import Progress
 from convert.artifact import new_artifact
 from convert.gguf import vectors
 from convert.gguf.base import MODEL, probe_made
+from convert.made import Made
 from convert.quality.gates import TEXT_GATES, check, not_measured
 from convert.quality.text import Reference
 from convert.quantization.imatrix_source import collect_imatrix, is_text
@@ -34,14 +35,6 @@ class Source:
     path: Path
     kind: str
     label: str
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished artifact."""
-
-    target: Path
-    manifest: Manifest
 
 
 class Quantizer:

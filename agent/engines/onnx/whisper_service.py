@@ -17,7 +17,7 @@ from agent.engines.onnx.whisper.memory import predict_memory
 from agent.engines.onnx.whisper.model import WhisperModel
 from agent.engines.onnx.whisper.request import check, checked_audio
 from agent.engines.onnx.whisper.transcriber import WindowPolicy
-from agent.engines.process import release_free_memory, resident_bytes
+from agent.engines.process import give_large_blocks_back, release_free_memory, resident_bytes
 from agent.errors import ArtifactError, ModelLoadError, RequestError
 from agent.runtime.wire import (
     Cancel,
@@ -36,6 +36,7 @@ _WARM_UP_TOKENS: Final = 2
 
 def predict(path: Path, options: OnnxOptions) -> Memory:
     """What loading and the largest request would take. Raises `ModelLoadError`."""
+    give_large_blocks_back()
     return predict_memory(path)
 
 
