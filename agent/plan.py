@@ -15,6 +15,8 @@ from agent.store.manifest import MemoryNeed
 MIB = 1024 * 1024
 _SMALLEST_CONTEXT_TOKENS = 2048
 _IDLE_CONTEXTS = 4
+_WHISPER_SLOTS = 2
+"""It works on one request at a time. One more keeps it busy; others wait in the queue, where priorities count."""
 _WORKER_BYTES = 80 * MIB
 """A worker process with a large vocabulary in it, beside its buffers (docs/performance.md)."""
 
@@ -87,12 +89,14 @@ def plan_options(
 def plan_onnx_options(profile: Profile, settings: ModelSettings | None, *, task: Task, cores: int) -> OnnxOptions:
     """Options for an ONNX model: sessions as the profile says, threads never more than `cores`."""
     said = settings.threads if settings is not None and settings.threads is not None else profile.onnx.threads
+    transcribe = task == "transcribe"
     return OnnxOptions(
+        slots=_WHISPER_SLOTS if transcribe else OnnxOptions().slots,
         threads=min(said, cores),
         spinning=profile.onnx.spinning,
         arena=profile.onnx.arena,
         providers=tuple(_PROVIDERS[name] for name in profile.onnx.providers),
-        transcribe=task == "transcribe",
+        transcribe=transcribe,
         window_floor_s=profile.speech.encoder_window_floor_s,
         window_margin_s=profile.speech.encoder_window_margin_s,
     )

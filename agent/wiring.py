@@ -6,12 +6,17 @@ from collections.abc import Mapping
 
 from agent.api.settings import ApiSettings
 from agent.config import API_KEY_VARIABLE
-from agent.errors import ConfigError
+from agent.errors import ConfigError, RequestError
 from agent.runtime.spec import Limits
 from agent.settings import Settings, declarations
+from agent.speech.live import LiveOptions
+from agent.speech.policy import Partials
+from agent.speech.wanted import Wanted
 
 MIB = 1024 * 1024
-LIVE = frozenset({"keep_alive_s", "log_level", "log_format"})
+LISTENING = frozenset({"microphone", "live_model", "live_language", "live_prompt"})
+"""Settings whose new value counts when the microphone is opened next."""
+LIVE = frozenset({"keep_alive_s", "log_level", "log_format", *LISTENING})
 """Settings, besides API keys and models, whose new value counts after a reload; the others need a restart."""
 
 
@@ -33,11 +38,34 @@ def api_settings(settings: Settings, sampling: Mapping[str, Mapping[str, float |
         hosts=settings.allowed_hosts,
         origins=settings.allowed_origins,
         body_limit_bytes=settings.max_body_mb * MIB,
+        audio_limit_bytes=settings.max_audio_mb * MIB,
+        upload_folder=settings.state_dir,
         head_timeout_s=settings.header_timeout_s,
         body_timeout_s=settings.body_timeout_s,
         request_timeout_s=settings.request_timeout_s,
         sampling=sampling,
     )
+
+
+def listening_settings(settings: Settings) -> Wanted:
+    """What the microphone listens with where nobody asks for anything. Raises `ConfigError`."""
+    wanted = Wanted(
+        device=settings.microphone,
+        model=settings.live_model,
+        language=settings.live_language,
+        prompt=settings.live_prompt,
+    )
+    try:
+        return wanted.checked()
+    except RequestError as error:
+        name = "live_language" if error.param == "language" else "microphone"
+        value = settings.live_language if error.param == "language" else settings.microphone
+        raise ConfigError(f"{name} = {value!r}: {error.message}", hint=error.hint, param=name) from None
+
+
+def live_options(*, partials: bool) -> LiveOptions:
+    """How the microphone is transcribed; `partials` is the profile's word."""
+    return LiveOptions(partials=Partials(enabled=partials))
 
 
 def digests(settings: Settings) -> dict[str, str]:

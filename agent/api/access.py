@@ -100,7 +100,8 @@ async def access(request: web.Request, handler: Handler) -> web.StreamResponse:
         raise
     finally:
         if guard is not None:
-            guard.request_finished()
+            # An answer may come before the end of the body: what is left of it is no head.
+            request.content.on_eof(guard.request_finished)
         _log(request, record, status)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 
+from agent.api.drain import Drain
 from agent.api.openai_errors import envelope
 from agent.api.settings import ApiSettings
 from agent.errors import EdgeAgentError, RequestError, UnavailableError
@@ -31,9 +32,13 @@ class _LongHeadError(RequestError):
 
 @dataclass
 class ConnectionCount:
-    """How many connections are open now, and how many the guard has turned away since the start."""
+    """How many connections are open now, and how many the guard has turned away since the start.
+
+    `streams` is entered by audio streams over WebSocket.
+    """
 
     open: int = 0
+    streams: Drain = field(default_factory=Drain)
     refused: int = 0
     timed_out: int = 0
 

@@ -70,6 +70,11 @@ def parse(body: bytes, kind: type[T]) -> T:
     raw = _parse_json(body)
     if not isinstance(raw, dict):
         raise RequestError("The body must be a JSON object.", hint='Send something like {"model": ...}.')
+    return checked(raw, kind)
+
+
+def checked(raw: dict[str, Any], kind: type[T], *, from_text: bool = False) -> T:
+    """Fields by name as a `kind`. `from_text`: numbers and truth values are still text. Raises `RequestError`."""
     fields = {name: value for name, value in raw.items() if name not in kind.IGNORED}
     for name in fields.keys() - set(kind.__struct_fields__):
         if name not in kind.UNSUPPORTED:
@@ -80,7 +85,7 @@ def parse(body: bytes, kind: type[T]) -> T:
     for name, value in fields.items():
         check_portable(value, name)
     try:
-        return msgspec.convert(fields, kind)
+        return msgspec.convert(fields, kind, strict=not from_text)
     except msgspec.ValidationError as error:
         raise _invalid(error, fields, kind) from None
 

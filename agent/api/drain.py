@@ -12,12 +12,18 @@ class Drain:
     def __init__(self) -> None:
         self.refusing = False
         self.active = 0
+        self._refused = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
     def refuse(self) -> None:
         """New requests get 503 from now on; those that run go on."""
         self.refusing = True
+        self._refused.set()
+
+    async def refused(self) -> None:
+        """Returns when new requests are refused: what never ends by itself should end now."""
+        await self._refused.wait()
 
     def __enter__(self) -> None:
         self.active += 1

@@ -1,4 +1,4 @@
-"""What Prometheus sees of the runtime and of the connections, read at the moment it asks."""
+"""What Prometheus sees of the runtime, of the microphone and of the connections, read at the moment it asks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from agent.runtime.snapshot import ModelSnapshot, RuntimeSnapshot
 
 if TYPE_CHECKING:
     from agent.runtime.service import Runtime
+    from agent.speech.listening import Listening
 
 STATES = ("unloaded", "loading", "ready", "unloading", "backoff", "failed")
 
 
 class RuntimeGauges(Collector):
-    def __init__(self, runtime: Runtime, connections: ConnectionCount) -> None:
+    def __init__(self, runtime: Runtime, connections: ConnectionCount, listening: Listening) -> None:
         self._runtime = runtime
         self._connections = connections
+        self._listening = listening
 
     def describe(self) -> list[Metric]:
         """Nothing, so that registering does not need a running runtime."""
@@ -32,7 +34,9 @@ class RuntimeGauges(Collector):
         yield from _queue(snapshot)
         yield from _memory(snapshot)
         yield from _models(snapshot.models)
+        yield from _microphone(self._listening)
         yield _gauge("edge_http_connections", "Open connections", self._connections.open)
+        yield _gauge("edge_audio_streams", "Audio streams over WebSocket", self._connections.streams.active)
         yield _counter("edge_http_connections_refused", "Turned away by the guard", self._connections.refused)
 
 
@@ -57,6 +61,16 @@ def _memory(snapshot: RuntimeSnapshot) -> Iterator[Metric]:
     yield _gauge("edge_memory_available_bytes", "What the system could still give to models", ledger.available_bytes)
     yield _gauge("edge_memory_charged_bytes", "What the ledger has given out", ledger.charged_bytes)
     yield _gauge("edge_memory_held_bytes", "What the workers hold, as measured", ledger.held_bytes)
+
+
+def _microphone(listening: Listening) -> Iterator[Metric]:
+    state, totals = listening.state, listening.totals
+    factor = 0.0 if state.real_time_factor is None else state.real_time_factor
+    yield _gauge("edge_microphone_open", "1 while the microphone is open and sound arrives", state.state == "open")
+    yield _gauge("edge_microphone_listeners", "Who listens to the microphone", state.listeners)
+    yield _gauge("edge_microphone_real_time_factor", "Time of the last pass over the sound it saw", factor)
+    yield _counter("edge_microphone_openings", "Times the device was opened", totals.openings)
+    yield _counter("edge_microphone_lost_samples", "Samples at 16 kHz that never arrived", totals.lost_samples)
 
 
 def _models(models: tuple[ModelSnapshot, ...]) -> Iterator[Metric]:

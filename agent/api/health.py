@@ -8,7 +8,7 @@ import time
 import msgspec
 from aiohttp import web
 
-from agent.api.parts import CONNECTIONS, DAEMON, DRAIN, RUNTIME
+from agent.api.parts import CONNECTIONS, DAEMON, DRAIN, LISTENING, RUNTIME
 
 
 async def health(request: web.Request) -> web.Response:
@@ -20,7 +20,7 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def status(request: web.Request) -> web.Response:
-    """Everything: the process, connections, queue, ledger, models, and what the daemon adds (profile, board)."""
+    """Everything: the process, connections, queue, ledger, models, microphone; the daemon's own (profile, board)."""
     app = request.app
     daemon, drain, connections = app[DAEMON], app[DRAIN], app[CONNECTIONS]
     answer = {
@@ -31,10 +31,12 @@ async def status(request: web.Request) -> web.Response:
         "http": {
             "active_requests": drain.active,
             "connections": connections.open,
+            "audio_streams": connections.streams.active,
             "connections_refused": connections.refused,
             "connections_timed_out": connections.timed_out,
         },
         "runtime": app[RUNTIME].snapshot(),
+        "microphone": app[LISTENING].state,
         **daemon.about(),
     }
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

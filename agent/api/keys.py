@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 from collections.abc import Mapping
+from typing import Final
+
+SUBPROTOCOL: Final = "edge-agent"
+"""What a WebSocket to us speaks. A browser can add no header to one, but subprotocols: its key is in another one."""
+_KEY_SUBPROTOCOL: Final = f"{SUBPROTOCOL}.key."
+
+
+def key_in_subprotocols(header: str) -> str | None:
+    """The key in a Sec-WebSocket-Protocol header, as `edge-agent.key.` and its base64url; None where there is none.
+
+    What is not base64url is returned as it is: no key looks like that, and so it opens nothing.
+    """
+    for offered in header.split(","):
+        if (offered := offered.strip()).startswith(_KEY_SUBPROTOCOL):
+            text = offered.removeprefix(_KEY_SUBPROTOCOL).rstrip("=")
+            try:
+                key = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+            except (binascii.Error, ValueError):
+                return offered
+            return key.decode("utf-8", "surrogateescape")
+    return None
 
 
 class ApiKeys:

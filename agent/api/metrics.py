@@ -17,6 +17,7 @@ from agent.errors import EdgeAgentError
 if TYPE_CHECKING:
     from agent.api.connection import ConnectionCount
     from agent.runtime.service import Runtime
+    from agent.speech.listening import Listening
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -74,7 +75,7 @@ class ModelMetrics:
 class Metrics:
     """All series of this daemon, in a registry of their own."""
 
-    def __init__(self, runtime: Runtime, connections: ConnectionCount) -> None:
+    def __init__(self, runtime: Runtime, connections: ConnectionCount, listening: Listening) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         self._runtime = runtime
@@ -105,7 +106,7 @@ class Metrics:
             FIRST_TOKEN_BUCKETS_S,
         )
         self.rate = histogram("llm_tokens_per_second", "Decode speed of a finished request", TOKENS_PER_SECOND_BUCKETS)
-        registry.register(RuntimeGauges(runtime, connections))
+        registry.register(RuntimeGauges(runtime, connections, listening))
         ProcessCollector(namespace="edge", registry=registry)
 
     def of(self, model: str) -> ModelMetrics:

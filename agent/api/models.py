@@ -48,10 +48,18 @@ def find_model(request: web.Request, name: str | None, task: Task) -> str:
     Without a name it is the only model there is for `task`. Raises `ModelNotFoundError`, and `RequestError` if the
     model does something else.
     """
-    models = request.app[RUNTIME].models()
+    return choose_model(request.app[RUNTIME].models(), name, task)
+
+
+def choose_model(models: tuple[ModelSnapshot, ...], name: str | None, task: Task) -> str:
+    """`find_model` among `models`."""
     if name is None:
         fitting = [model.name for model in models if model.task == task]
-        if len(fitting) != 1:
+        if not fitting:
+            what = "FILE.gguf" if task == "generate" else "FOLDER"
+            hint = f"Import one: edge-agent models import {what}."
+            raise ModelNotFoundError(f"No model here {DOES[task]}.", hint=hint, param="model")
+        if len(fitting) > 1:
             raise RequestError("`model` is missing.", hint=_choice(fitting), param="model")
         return fitting[0]
     model = _lookup(models, name)

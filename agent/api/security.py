@@ -9,12 +9,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from agent.api.access import record_of
-from agent.api.keys import ApiKeys
+from agent.api.keys import ApiKeys, key_in_subprotocols
 from agent.api.parts import DOORKEEPER
 from agent.api.settings import ApiSettings
 from agent.errors import ConfigError, ForbiddenError, UnauthorizedError
 
-OPEN_PATHS = frozenset({"/health"})
+OPEN_ROUTES = frozenset({"/health", "/", "/page"})
+OPEN_FOLDER = "/page/"
+"""The static page, which asks for the key itself."""
 _CLIENT_HEADER = "X-Client-Id"
 _CLIENT_NAME_LIMIT = 64
 _PREFLIGHT_AGE_S = 600
@@ -90,17 +92,18 @@ class Doorkeeper:
             hint="Add the origin to allowed_origins in agent.toml if they should.",
         )
 
-    def client_of(self, authorization: str | None) -> str | None:
-        """The name of the key in an Authorization header; None where no keys are configured.
+    def client_of(self, authorization: str | None, subprotocols: str | None = None) -> str | None:
+        """The name of the key in an Authorization header, or else in the subprotocols that a WebSocket offers; None
+        where no keys are configured.
 
         Raises `UnauthorizedError` if a key is needed and this is none of them.
         """
         if not self._keys:
             return None
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not key.strip():
+        key = _bearer(authorization) if authorization is not None else key_in_subprotocols(subprotocols or "")
+        if not key:
             raise UnauthorizedError("This device needs an API key.", hint="Send it as `Authorization: Bearer KEY`.")
-        name = self._keys.identify(key.strip())
+        name = self._keys.identify(key)
         if name is None:
             raise UnauthorizedError("The API key is not valid.", hint="It may have been revoked; ask for a new one.")
         return name
@@ -117,7 +120,10 @@ async def security(request: web.Request, handler: Handler) -> web.StreamResponse
         door.check_origin(origin, host)
         if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
             return _preflight(request)
-    name = None if request.path in OPEN_PATHS else door.client_of(request.headers.get("Authorization"))
+    if not _is_open(request):
+        name = door.client_of(request.headers.get("Authorization"), _subprotocols(request))
+    else:
+        name = None
     record_of(request).client = name or _anonymous(request)
     return await handler(request)
 
@@ -129,6 +135,26 @@ async def add_cors_headers(request: web.Request, response: web.StreamResponse) -
         response.headers["Access-Control-Allow-Origin"] = origin
         response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
         response.headers["Vary"] = "Origin"
+
+
+def _is_open(request: web.Request) -> bool:
+    """Whether it needs no key. The route that was found counts, not the path, which can be written in many ways."""
+    resource = request.match_info.route.resource
+    if resource is None:
+        return False
+    return resource.canonical in OPEN_ROUTES or resource.canonical.startswith(OPEN_FOLDER)
+
+
+def _bearer(authorization: str) -> str:
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else ""
+
+
+def _subprotocols(request: web.Request) -> str | None:
+    """What a WebSocket request offers; None for other requests."""
+    if request.headers.get("Upgrade", "").strip().lower() != "websocket":
+        return None
+    return ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
 
 
 def _preflight(request: web.Request) -> web.Response:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from agent.api.access import access, add_identity
+from agent.api.audio_stream import audio_stream
 from agent.api.chat import chat
 from agent.api.collections import (
     add_passages,
@@ -22,8 +24,8 @@ from agent.api.connection import ConnectionCount
 from agent.api.drain import Drain
 from agent.api.embeddings import embeddings
 from agent.api.health import health, status
-from agent.api.index import index
 from agent.api.keys import ApiKeys
+from agent.api.live import list_devices, live_events, start_live, stop_live
 from agent.api.metrics import Metrics, metrics
 from agent.api.models import (
     Daemon,
@@ -40,19 +42,29 @@ from agent.api.parts import (
     DAEMON,
     DOORKEEPER,
     DRAIN,
+    FILE_TURNS,
     LIBRARY,
+    LISTENING,
+    LIVE_OPTIONS,
     METRICS,
     RUNTIME,
     SETTINGS,
     STORE,
+    VOICE,
 )
 from agent.api.search import search
 from agent.api.security import Doorkeeper, add_cors_headers, security
 from agent.api.settings import ApiSettings
+from agent.api.transcriptions import transcriptions, translations
+from agent.api.turns import Turns
+from agent.api.web_page import index, page_part
+from agent.speech.live import LiveOptions
+from agent.speech.vad import VoiceActivity, silero
 
 if TYPE_CHECKING:
     from agent.runtime.service import Runtime
     from agent.search.library import Library
+    from agent.speech.listening import Listening
     from agent.store.store import Store
 
 
@@ -63,29 +75,46 @@ def make_app(
     *,
     daemon: Daemon,
     library: Library,
+    listening: Listening,
     keys: ApiKeys | None = None,
+    live_options: LiveOptions | None = None,
+    voice: Callable[[], VoiceActivity] = silero,
 ) -> web.Application:
-    """The whole HTTP side. `Listener` serves it; `keys` may be changed while it runs (`ApiKeys.replace`)."""
+    """The whole HTTP side. `Listener` serves it; `keys` may be changed while it runs (`ApiKeys.replace`).
+    `live_options` are the pattern of clients' audio streams, `voice` makes a detector for each.
+    """
     app = web.Application(middlewares=[access, security], client_max_size=settings.body_limit_bytes)
     connections = ConnectionCount()
     app[RUNTIME] = runtime
     app[STORE] = store
     app[LIBRARY] = library
+    app[LISTENING] = listening
     app[SETTINGS] = settings
     app[DAEMON] = daemon
     app[DOORKEEPER] = Doorkeeper(settings, keys if keys is not None else ApiKeys())
     app[DRAIN] = Drain()
     app[CONNECTIONS] = connections
-    app[METRICS] = Metrics(runtime, connections)
+    app[METRICS] = Metrics(runtime, connections, listening)
     app[CHANGES] = set()
+    app[LIVE_OPTIONS] = live_options if live_options is not None else LiveOptions()
+    app[VOICE] = voice
+    app[FILE_TURNS] = Turns(at_once=settings.file_limit, capacity=settings.file_capacity)
     app.on_response_prepare.append(add_identity)
     app.on_response_prepare.append(add_cors_headers)
     app.add_routes(
         [
             web.get("/", index),
+            web.get("/page/{name}", page_part),
             web.post("/v1/chat/completions", chat),
             web.post("/v1/completions", completions),
             web.post("/v1/embeddings", embeddings),
+            web.get("/v1/audio/stream", audio_stream),
+            web.post("/v1/audio/transcriptions", transcriptions),
+            web.post("/v1/audio/translations", translations),
+            web.get("/v1/audio/live", live_events, allow_head=False),
+            web.post("/v1/audio/live/start", start_live),
+            web.post("/v1/audio/live/stop", stop_live),
+            web.get("/v1/audio/devices", list_devices, allow_head=False),
             web.get("/v1/collections", list_collections),
             web.post("/v1/collections", create_collection),
             web.get("/v1/collections/{name}", get_collection),

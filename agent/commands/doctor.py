@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from agent.commands import sound
 from agent.commands.call import Call
 from agent.errors import ConfigError, EdgeAgentError
 from agent.hardware import board as boards
@@ -45,15 +46,19 @@ def run(call: Call) -> int:
         requested_threads=asked,
     )
     state, trouble = daemon_state(call)
+    heard = sound.examine(call)
     order = ("error", "warning", "note")
-    everything = sorted((*findings.findings, *trouble, *_files(settings)), key=lambda one: order.index(one.severity))
+    everything = sorted(
+        (*findings.findings, *trouble, *heard.findings, *_files(settings)), key=lambda one: order.index(one.severity)
+    )
     findings = replace(findings, findings=tuple(everything))
     if call.options.json:
-        print_json({**report.as_value(findings), "daemon": state})
+        print_json({**report.as_value(findings), "daemon": state, "sound": heard.value()})
     else:
         width = min(100, shutil.get_terminal_size((88, 24)).columns) if sys.stdout.isatty() else 88
-        print(report.as_text(findings, width=width).rstrip())
-        print(f"\n{'Daemon':<{report.LABEL}}{_daemon_line(state)}")
+        print(report.as_text(findings, width=width).rstrip() + "\n")
+        for label, text in (*heard.rows(), ("Daemon", _daemon_line(state))):
+            print("\n".join(report.row(label, text, width)))
     return findings.exit_status
 
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.commands import imported
 from agent.commands.call import Call
 from agent.errors import EdgeAgentError
-from agent.store.importing import Imported
-from agent.store.layout import StoredModel
 from agent.store.store import Store
 from agent.terminal import Progress, print_json, size, table
-
-RELOAD_PATIENCE_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -44,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentPars
     transfer = bring.add_mutually_exclusive_group()
     transfer.add_argument("--link", action="store_true", help="hard-link the files instead of copying them")
     transfer.add_argument("--move", action="store_true", help="move the files instead of copying them")
+    from agent.commands import pull, suggest
+
+    pull.add_arguments(action("pull", "bring a model of the Hugging Face hub into the store", pull.run))
+    suggest.add_arguments(action("suggest", "which well-known models fit this board", suggest.run))
     activate = action("activate", "serve this version of a model", _activate)
     activate.add_argument("name", metavar="NAME")
     activate.add_argument("version", metavar="VERSION")
@@ -72,10 +70,10 @@ def _list(call: Call) -> int:
             {"name": one.name, "version": one.version, "active": one.active, "broken": one.reason}
             for one in listing.broken
         ]
-        print_json([*map(_value, listing.models), *broken])
+        print_json([*map(imported.as_value, listing.models), *broken])
         return 0
     if not listing.models and not listing.broken:
-        print("There is no model yet. edge-agent models import FILE.gguf adds one.")
+        print("There is no model yet. edge-agent models import FILE.gguf adds one; models suggest names some.")
         return 0
     rows = [
         [
@@ -104,7 +102,7 @@ def _import(call: Call) -> int:
     settings: dict[str, Any] = {"transfer": transfer, "activate": options.activate}
     if path.is_dir():
         with Progress(path.name) as progress:
-            imported = store.import_folder(
+            brought = store.import_folder(
                 path, name=options.name, version=options.version, progress=progress, **settings
             )
     else:
@@ -112,29 +110,9 @@ def _import(call: Call) -> int:
 
         report = probe_gguf(path)
         with Progress(path.name) as progress:
-            imported = store.import_gguf(path, options.name, options.version, report, progress=progress, **settings)
-    served = imported.model.active and _tell_daemon(call) and _is_served(call, imported.model)
-    if options.json:
-        ignored = [{"path": one.path, "reason": one.reason} for one in imported.ignored]
-        print_json({**_value(imported.model), "created": imported.created, "ignored": ignored})
-        return 0
-    for one in imported.ignored:
-        print(f"left out: {one.path} {one.reason}", file=sys.stderr)
-    print(_imported(imported, served))
+            brought = store.import_gguf(path, options.name, options.version, report, progress=progress, **settings)
+    imported.report(call, brought)
     return 0
-
-
-def _imported(imported: Imported, served: bool) -> str:
-    model = imported.model
-    manifest = model.manifest
-    what = f"{model.name} {model.version} ({manifest.quantization or manifest.format}, {size(model.total_bytes)})"
-    if not model.active:
-        then = f"edge-agent models activate {model.name} {model.version} serves it."
-    elif served:
-        then = "The daemon serves it."
-    else:
-        then = "It is active: edge-agent serve serves it."
-    return f"{'Imported' if imported.created else 'There already:'} {what}. {then}"
 
 
 def _activate(call: Call) -> int:
@@ -167,7 +145,7 @@ def _switched(call: Call, name: str, version: str) -> int:
 def _remove(call: Call) -> int:
     options = call.options
     _store(call).remove(options.name, options.version, force=options.force)
-    _tell_daemon(call)
+    imported.tell_daemon(call)
     if options.json:
         print_json({"model": options.name, "version": options.version, "removed": True})
     else:
@@ -215,47 +193,3 @@ def _load_or_unload(call: Call) -> int:
 
 def _store(call: Call) -> Store:
     return Store(call.state_dir / "models")
-
-
-def _tell_daemon(call: Call) -> bool:
-    """Makes the daemon of this store look at it again. False where none runs, or it is someone else's."""
-    if call.running is None:
-        return False
-    try:
-        os.kill(call.running.pid, signal.SIGHUP)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        print("The daemon belongs to another user; reload it: sudo systemctl reload edge-agent.", file=sys.stderr)
-        return False
-    return True
-
-
-def _is_served(call: Call, model: StoredModel) -> bool:
-    """Waits a moment for the daemon to have seen a new version; False if it has not, or does not let us look."""
-    give_up = time.monotonic() + RELOAD_PATIENCE_S
-    while time.monotonic() < give_up:
-        try:
-            models = call.client.get("/v1/models")["data"]
-        except EdgeAgentError:
-            return False
-        if any((one["id"], one["version"]) == (model.name, model.version) for one in models):
-            return True
-        time.sleep(0.05)
-    return False
-
-
-def _value(model: StoredModel) -> dict[str, Any]:
-    manifest = model.manifest
-    return {
-        "name": model.name,
-        "version": model.version,
-        "active": model.active,
-        "task": manifest.task,
-        "format": manifest.format,
-        "quantization": manifest.quantization,
-        "bytes": model.total_bytes,
-        "context_tokens": manifest.context,
-        "created": model.created,
-        "path": str(model.path),
-    }

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from agent.commands import microphone
 from agent.commands.call import Call
 from agent.terminal import duration, print_json, size, table
 
@@ -37,6 +38,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"tokens    {counters['prompt_tokens']} read ({counters['cached_tokens']} cached), {_speed(counters)}"
     yield f"memory    {size(ledger['charged_bytes'])} of {size(ledger['budget_bytes'])} for models"
     yield f"http      {http['connections']} connections"
+    if status.get("microphone"):
+        yield f"mic       {microphone.line(status['microphone'])}"
     yield ""
     if not runtime["models"]:
         yield "No models yet. edge-agent models import FILE.gguf adds one."

@@ -59,7 +59,8 @@ def size(number: int) -> str:
     return f"{number / GIB:.1f} GiB" if number >= GIB else f"{number / MIB:.0f} MiB"
 
 
-def _row(label: str, text: str, width: int) -> list[str]:
+def row(label: str, text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, with the label at the left of the first one."""
     return textwrap.wrap(
         text,
         width=width,
@@ -73,9 +74,9 @@ def _row(label: str, text: str, width: int) -> list[str]:
 def _found(report: Report, width: int) -> Iterator[str]:
     board, reading = report.board, report.reading
     soc = "" if board.soc in board.model or board.soc == board.cpu_name else f" ({board.soc})"
-    yield from _row("Board", f"{board.model}{soc}", width)
+    yield from row("Board", f"{board.model}{soc}", width)
     kernel = f", kernel {board.kernel}" if board.kernel else ""
-    yield from _row("System", f"{board.operating_system}, {board.architecture}{kernel}", width)
+    yield from row("System", f"{board.operating_system}, {board.architecture}{kernel}", width)
     kinds = f"{board.cores}"
     if board.efficiency_cores:
         kinds = f"{board.performance_cores} fast and {board.efficiency_cores} efficient"
@@ -84,15 +85,15 @@ def _found(report: Report, width: int) -> Iterator[str]:
         cores += f", {board.logical_cpus} hardware threads"
     if board.usable_cores < board.cores:
         cores += f"; this process may use {board.usable_cores}"
-    yield from _row("Cores", cores, width)
+    yield from row("Cores", cores, width)
     limit = "no control group limit"
     if reading.limit_bytes is not None:
         used = reading.used_by_cgroup_bytes or 0
         limit = f"control group limit {size(reading.limit_bytes)}, {size(used)} of it in use"
-    yield from _row("Memory", f"{size(reading.total_bytes)}, {size(reading.available_bytes)} available; {limit}", width)
-    yield from _row("GPU", _gpu(report), width)
-    yield from _row("Disk", _disk(report), width)
-    yield from _row("llama.cpp", _llama_cpp(report), width)
+    yield from row("Memory", f"{size(reading.total_bytes)}, {size(reading.available_bytes)} available; {limit}", width)
+    yield from row("GPU", _gpu(report), width)
+    yield from row("Disk", _disk(report), width)
+    yield from row("llama.cpp", _llama_cpp(report), width)
 
 
 def _gpu(report: Report) -> str:
@@ -128,19 +129,19 @@ def _llama_cpp(report: Report) -> str:
 def _settings(report: Report, width: int) -> Iterator[str]:
     profile = report.profile
     llama, threads = profile.llama, profile.threads
-    yield from _row("Profile", f"{profile.name}: {report.reason}", width)
-    yield from _row("Threads", f"{threads.generation} to generate, {threads.batch} for prompts", width)
-    yield from _row(
+    yield from row("Profile", f"{profile.name}: {report.reason}", width)
+    yield from row("Threads", f"{threads.generation} to generate, {threads.batch} for prompts", width)
+    yield from row(
         "Context",
         f"{llama.context_tokens} tokens shared by {llama.slots} {'slot' if llama.slots == 1 else 'slots'}, "
         f"prompts in steps of {llama.micro_batch_tokens}",
         width,
     )
     cache = f"prefix cache {llama.prefix_cache_mb} MiB" if llama.prefix_cache_mb else "no prefix cache"
-    yield from _row("KV cache", f"{llama.kv_type}, flash attention {llama.flash_attention}, {cache}", width)
+    yield from row("KV cache", f"{llama.kv_type}, flash attention {llama.flash_attention}, {cache}", width)
     layers = {0: "none", -1: "all"}.get(llama.gpu_layers, str(llama.gpu_layers))
-    yield from _row("GPU layers", layers, width)
-    yield from _row("CMAKE_ARGS", " ".join(profile.build.cmake_args) or "none needed: a native build", width)
+    yield from row("GPU layers", layers, width)
+    yield from row("CMAKE_ARGS", " ".join(profile.build.cmake_args) or "none needed: a native build", width)
 
 
 def _models(report: Report, width: int) -> Iterator[str]:
@@ -168,7 +169,7 @@ def _models(report: Report, width: int) -> Iterator[str]:
             note = f"~{entry.tokens_per_s:.{1 if entry.tokens_per_s < 10 else 0}f} tokens/s"
         yield f"  {entry.model:<14}{sizes}{context:>9}  {note}".rstrip()
     yield ""
-    yield from _row("Suggested", ", ".join(report.suggested) or "nothing fits", width)
+    yield from row("Suggested", ", ".join(report.suggested) or "nothing fits", width)
 
 
 def _findings(report: Report, width: int) -> Iterator[str]:

@@ -69,6 +69,7 @@ class Model:
         self._resident = spec.preload
         """Load it though no request waits: at the start, and again after a crash."""
         self._retired = False
+        self._kept = False
         self._holds = 0
         self._failure: EdgeAgentError | None = None
         self._predicted: Memory | None = None
@@ -129,6 +130,17 @@ class Model:
         self.spec = spec
         self._budget.terms(self)
 
+    def keep(self, kept: bool, *, load: bool = False) -> None:
+        """Whether somebody needs it at hand, though no request waits. Its keep-alive counts from the end of that.
+        `load` loads it as soon as it runs."""
+        self._resident = self._resident or load
+        if kept == self._kept:
+            return
+        self._kept = kept
+        if self._session is not None and not self.running:
+            self._budget.use(self, busy=False)
+        self._budget.terms(self)
+
     def retire(self, error: EdgeAgentError) -> None:
         """Finish what runs, unload, and return from `run`; whoever waits for a load gets `error`."""
         self._retired = True
@@ -154,7 +166,7 @@ class Model:
 
     @property
     def keep_alive_s(self) -> float | None:
-        return self.spec.keep_alive_s
+        return None if self._kept and not self._retired else self.spec.keep_alive_s
 
     def held_bytes(self) -> int:
         if self._worker is None:
@@ -358,7 +370,7 @@ class Model:
                 hint=f"See the log for the cause, then load it again: POST /models/{self.name}/load.",
             )
             self._give_up(error)
-        elif served and (self.pinned or self.spec.preload):
+        elif served and (self.pinned or self.spec.preload or self._kept):
             self._resident = True
 
     def _give_up(self, error: EdgeAgentError) -> None:

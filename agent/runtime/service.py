@@ -12,11 +12,13 @@ async with asyncio.TaskGroup() as group:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -81,6 +83,8 @@ class Runtime:
         self._names: dict[str, Model] = {}
         self._alive: set[Model] = set()
         """Models with a task: those of `_models`, and replaced ones that still drain."""
+        self._kept: Counter[str] = Counter()
+        """How often `keep` is entered, by name."""
         self._ids = itertools.count(1)
         self._serials = itertools.count(1)
         self._group: asyncio.TaskGroup | None = None
@@ -144,15 +148,18 @@ class Runtime:
                 old.update(spec)
                 self._models[spec.name] = old
             else:
-                self._models[spec.name] = self._new_model(spec)
+                self._models[spec.name] = new = self._new_model(spec)
+                if self._kept[spec.name]:
+                    new.keep(True, load=old is not None)
         self._names = {alias: model for model in reversed(self._models.values()) for alias in model.spec.aliases}
         self._names |= self._models
         for name, old in before.items():
-            new = self._models.get(name)
-            if new is old:
+            successor = self._models.get(name)
+            if successor is old:
                 continue
-            old.retire(UnavailableError(f"Model {name} was {'replaced' if new else 'removed'} while it was loading."))
-            if new is None:
+            what = "replaced" if successor else "removed"
+            old.retire(UnavailableError(f"Model {name} was {what} while it was loading."))
+            if successor is None:
                 for entry in self._queue.clear(name):
                     self._counters.failed += 1
                     entry.item.fail(self._not_found(name))
@@ -228,6 +235,24 @@ class Runtime:
         model = self._find(name)
         model.request_unload("on request")
         await model.unloaded()
+
+    @contextlib.contextmanager
+    def keep(self, name: str) -> Iterator[None]:
+        """While entered, the model `name`, once it is loaded, stays: it is not unloaded for being idle, and is loaded
+        again after a crash or a change of its version. Another model may still take its memory."""
+        self._change_kept(name, 1)
+        try:
+            yield
+        finally:
+            self._change_kept(name, -1)
+
+    def _change_kept(self, name: str, by: int) -> None:
+        self._kept[name] += by
+        kept = self._kept[name] > 0
+        if not kept:
+            del self._kept[name]
+        if (model := self._models.get(name)) is not None:
+            model.keep(kept)
 
     def snapshot(self) -> RuntimeSnapshot:
         waiting = self._queue.waiting_by_priority()

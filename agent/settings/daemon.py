@@ -51,11 +51,18 @@ class Settings:
         "Web origins that browsers may call from (CORS), like https://home.example.", default=(), flag="allowed-origin"
     )
     max_body_mb: int = setting("Largest request body.", default=8, unit="MB", minimum=1, maximum=1024)
+    max_audio_mb: int = setting(
+        "Largest audio file to transcribe.", default=1024, unit="MB", minimum=1, maximum=1_048_576
+    )
     header_timeout_s: float = setting(
         "How long a client may take to send a request's headers.", default=10.0, unit="seconds", minimum=1, maximum=600
     )
     body_timeout_s: float = setting(
-        "How long a client may take to send a request's body.", default=60.0, unit="seconds", minimum=1, maximum=3600
+        "How long a client may take to send a request's body; of an audio file, each 64 KiB.",
+        default=60.0,
+        unit="seconds",
+        minimum=1,
+        maximum=3600,
     )
     request_timeout_s: float = setting(
         "How long a request may wait for its turn when it names no deadline.",
@@ -98,6 +105,23 @@ class Settings:
         unit="seconds",
         minimum=0,
         maximum=3600,
+    )
+    microphone: str | None = setting(
+        "The microphone to listen with: its index, its name, or a part of its name.",
+        default=None,
+        default_doc="the system's default",
+    )
+    microphone_start: bool = setting(
+        "Open the microphone when the daemon starts, and hold it open until it is stopped.", default=False
+    )
+    live_model: str | None = setting(
+        "The model that transcribes the microphone.", default=None, default_doc="the only one that transcribes"
+    )
+    live_language: str | None = setting(
+        "What is spoken into the microphone, as a code like de.", default=None, default_doc="the model finds out"
+    )
+    live_prompt: str | None = setting(
+        "Text that might have come before, for the microphone: names, spelling, punctuation.", default=None
     )
 
     api_keys: tuple[ApiKey, ...] = ()

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from agent.errors import EdgeAgentError
 from agent.runtime.wire import WireError
-from agent.speech import child
 from agent.speech.capture_messages import Captured, CaptureFailed, CaptureMessage, Devices, Opened, encode
+from agent.speech.child_start import begin
 from agent.speech.devices import DeviceError, InputDevice, choose, rates_to_try
 from agent.speech.pcm import SAMPLE_RATE_HZ
 from agent.speech.ring import Arrived, Ring
@@ -34,7 +34,7 @@ CHECK_S = 0.25
 
 
 def main(arguments: list[str] | None = None) -> int:
-    child.begin()
+    begin()
     given = _parse(arguments)
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a driver prints shall not mix with the messages

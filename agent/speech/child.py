@@ -4,41 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
-import resource
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from agent.runtime.child_log import ChildLog
 
 _log = logging.getLogger(__name__)
 
 _SECRETS = frozenset({"EDGE_AGENT_API_KEY", "NOTIFY_SOCKET"})
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _READ_BYTES = 64 * 1024
 
 
-def begin() -> None:
-    """What a child does first: die with the daemon (a stopped one notices no closed pipe), leave no core dump, leave
-    Ctrl-C to the daemon, and keep numpy from starting a thread per core that nothing here uses."""
-    os.environ.update({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"})
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 class Child:
-    """`async with Child(command) as child`: started on entering, killed and collected on leaving."""
+    """`async with Child(command) as child`: started on entering, killed and collected on leaving.
 
-    def __init__(self, command: Sequence[str], *, feeds: bytes | None = None) -> None:
+    Its standard input is empty, or `feeds`: bytes that are written to it, or an open file that it inherits.
+    """
+
+    def __init__(self, command: Sequence[str], *, feeds: bytes | IO[bytes] | None = None) -> None:
         self._command = command
         self._feeds = feeds
         self._log = ChildLog()
@@ -46,17 +34,18 @@ class Child:
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
+        feeds = self._feeds
         self._process = await asyncio.create_subprocess_exec(
             *self._command,
-            stdin=asyncio.subprocess.DEVNULL if self._feeds is None else asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if isinstance(feeds, bytes) else feeds or asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env={name: value for name, value in os.environ.items() if name not in _SECRETS},
             start_new_session=True,
         )
         self._tasks = [asyncio.create_task(self._read_errors(self._process), name="child:stderr")]
-        if self._feeds is not None:
-            self._tasks.append(asyncio.create_task(self._feed(self._process, self._feeds), name="child:stdin"))
+        if isinstance(feeds, bytes):
+            self._tasks.append(asyncio.create_task(self._feed(self._process, feeds), name="child:stdin"))
         return self
 
     async def __aexit__(

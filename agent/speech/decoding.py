@@ -12,6 +12,7 @@ import contextlib
 import os
 import resource
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from agent.errors import EdgeAgentError, RequestError, TooLargeError, UnavailableError
 from agent.runtime.wire import WireError
-from agent.speech import child
+from agent.speech.child_start import begin
 from agent.speech.decode_messages import AudioEnd, AudioInfo, DecodeFailed, DecodeMessage, Frames, encode
 from agent.speech.pcm import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from agent.speech.vad import AlwaysVoice, VoiceActivity, silero
@@ -41,7 +42,7 @@ SUPPORTED = "Supported are wav, flac, ogg and mp3."
 
 
 def main(arguments: list[str] | None = None) -> int:
-    child.begin()
+    begin()
     given = _parse(arguments)
     output = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -78,8 +79,10 @@ def _send(output: int, message: DecodeMessage) -> None:
 
 
 def _opened(name: str) -> IO[bytes]:
-    """The file, or a copy of standard input on disk: decoders jump about in their input."""
+    """The file; a standard input that is none is copied to disk: decoders jump about in their input."""
     if name == "-":
+        if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
+            return os.fdopen(os.dup(sys.stdin.fileno()), "rb")
         copy = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)
         shutil.copyfileobj(sys.stdin.buffer, copy)
         copy.seek(0)

@@ -31,6 +31,11 @@ class EventQueue:
             self._room.clear()
         self._changed.set()
 
+    @property
+    def full(self) -> bool:
+        """Whether as many events wait as may."""
+        return len(self._events) >= CAPACITY
+
     async def room(self) -> None:
         """Returns when the reader has caught up."""
         await self._room.wait()
@@ -43,12 +48,23 @@ class EventQueue:
 
     async def get(self) -> LiveEvent:
         """The next event. Raises `StopAsyncIteration` at the end, or the error that ended the session."""
+        await self._some()
+        event = self._events.popleft()
+        if len(self._events) < CAPACITY // 2:
+            self._room.set()
+        return event
+
+    async def get_all(self) -> list[LiveEvent]:
+        """Everything that waits, at least one. Raises as `get` does."""
+        await self._some()
+        events = list(self._events)
+        self._events.clear()
+        self._room.set()
+        return events
+
+    async def _some(self) -> None:
         while not self._events:
             if self._closed:
                 raise self._error or StopAsyncIteration
             self._changed.clear()
             await self._changed.wait()
-        event = self._events.popleft()
-        if len(self._events) < CAPACITY // 2:
-            self._room.set()
-        return event

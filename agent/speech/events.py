@@ -95,9 +95,9 @@ class Overload(msgspec.Struct, frozen=True, kw_only=True, tag="overload"):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True, tag="error"):
-    """A segment could not be transcribed; the session goes on."""
+    """A segment could not be transcribed; the session goes on. `segment` is None where it is about no single one."""
 
-    segment: int
+    segment: int | None
     start_s: float
     end_s: float
     time: float

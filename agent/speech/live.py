@@ -88,6 +88,7 @@ class LiveSession:
         )
         self._segments = 0
         self._level_at = 0
+        self._levels = True
         self._finishing = False
         self._reading: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,6 +118,17 @@ class LiveSession:
         self._finishing = True
         if self._reading is not None:
             self._reading.cancel()
+
+    async def deaf(self) -> None:
+        """Returns when the source is not read any more, after `finish`."""
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+
+    def tell_levels(self, wanted: bool) -> None:
+        """Whether `level` events are of use to anybody now."""
+        if wanted and not self._levels:
+            self._ear.take_loudness()
+        self._levels = wanted
 
     @property
     def queued_s(self) -> float:
@@ -235,7 +247,7 @@ class LiveSession:
 
     def _tell_level(self) -> None:
         interval = samples_in(self._options.level_interval_s)
-        if interval and self._ear.position - self._level_at >= interval:
+        if interval and self._levels and self._ear.position - self._level_at >= interval:
             self._level_at = self._ear.position
             rms, peak = self._ear.take_loudness()
             self._report.level(self._ear.position, rms, peak, speech=self._ear.speaking)

@@ -20,7 +20,7 @@ from agent.speech.microphone_life import CaptureLimits, MicrophoneLife, Move, ad
 from agent.speech.pcm import BYTES_PER_INT16, SAMPLE_RATE_HZ, dbfs, level_of, seconds
 from agent.speech.source import Block, DeviceChange, DeviceState, Heard, LossReason, Missing
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("agent.microphone")
 
 CAPTURE_COMMAND = (sys.executable, "-m", "agent.speech.capture")
 
@@ -73,6 +73,10 @@ class Microphone:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """The device is let go before this returns; nobody may be reading. Idempotent."""
         if self._items is not None:
             await self._items.aclose()
         self._move(Move.STOP)
@@ -179,7 +183,7 @@ class Microphone:
         if life.state == "opening":
             self._first_block = True
         level = logging.WARNING if life.state in ("lost", "failed") and life.attempts <= 1 else logging.DEBUG
-        _log.log(level, "microphone %s. %s", life.state, reason)
+        _log.log(level, "%s. %s", life.state, reason)
         name = None if self._opened is None else self._opened.device.name
         return DeviceChange(state=life.state, name=name, reason=reason, hint=hint, retry_s=life.retry_s)
 

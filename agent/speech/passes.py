@@ -152,7 +152,9 @@ class Passes:
         if self.open is not utterance:
             return
         words = words_of(spoken(transcribed, no_speech_limit=self._request.no_speech_limit))
-        self.open = policy.looked(utterance, words, kind, covered_to=heard_to, said_to=voiced_end)
+        self.open = policy.looked(
+            utterance, words, kind, covered_to=heard_to, said_to=voiced_end, settle_s=self._partials.settle_s
+        )
         if words and self.open.text_words:
             self.open = replace(self.open, shown=True)
             self._report.partial(self.open, end, heard_at)

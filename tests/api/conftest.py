@@ -21,7 +21,10 @@ from agent.api.settings import ApiSettings
 from agent.errors import ModelNotFoundError, RequestError
 from agent.search.library import Library
 from agent.search.shelf import Shelf
+from agent.speech.listening import Listening
 from tests.api.scripted_runtime import ScriptedRuntime
+from tests.speech.scripted_listening import Room, ScriptedEngine, listening_of
+from tests.speech.sounds import LoudIsSpeech
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ class Server:
     listener: Listener
     port: int
     library: Library
+    listening: Listening
+    room: Room
+    engine: ScriptedEngine
     http: aiohttp.ClientSession
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -123,13 +129,18 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             runtime, store, daemon = ScriptedRuntime(), ScriptedStore(), ScriptedDaemon()
             held = ApiKeys.of(keys or {})
             library = Library(Shelf(tmp_path / "collections"), RuntimeEmbedder(runtime))  # type: ignore[arg-type]
+            room, engine = Room(), ScriptedEngine()
+            listening = listening_of(room, engine)
+            stack.push_async_callback(listening.close, 0)
             app = make_app(
                 runtime,  # type: ignore[arg-type]
                 store,  # type: ignore[arg-type]
                 ApiSettings(**settings),
                 daemon=daemon,
                 library=library,
+                listening=listening,
                 keys=held,
+                voice=LoudIsSpeech,
             )
             indexing = asyncio.create_task(library.run())
             stack.push_async_callback(asyncio.wait_for, indexing, 10)
@@ -138,7 +149,7 @@ async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
             port = await listener.open("127.0.0.1", 0, keys=held)
             stack.push_async_callback(listener.close, 0.0)
             http = await stack.enter_async_context(aiohttp.ClientSession())
-            return Server(runtime, store, daemon, held, app, listener, port, library, http)
+            return Server(runtime, store, daemon, held, app, listener, port, library, listening, room, engine, http)
 
         yield start
 

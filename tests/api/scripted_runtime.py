@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from agent.errors import (
     ContextOverflowError,
+    EdgeAgentError,
     EngineError,
     ModelNotFoundError,
     QueueFullError,
@@ -18,7 +20,18 @@ from agent.errors import (
 from agent.runtime.queue import Priority
 from agent.runtime.snapshot import Counters, LedgerSnapshot, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embed, Embedded, Finished, Generate, Loaded, Memory, TokenLogprob
+from agent.runtime.wire import (
+    Delta,
+    Embed,
+    Embedded,
+    Finished,
+    Generate,
+    Loaded,
+    Memory,
+    TokenLogprob,
+    Transcribe,
+    Transcribed,
+)
 
 WORDS = ("Hello", " wörld", ', "dear"', "\nfriend", " 🎉")
 TEXT = "".join(WORDS)
@@ -105,11 +118,17 @@ SCRIPTS: dict[str, Script] = {
 }
 
 
+Speech = Callable[[Transcribe], Awaitable[Transcribed]]
+
+
 class ScriptedRuntime:
-    """One model that generates, `org/tiny` (alias `tiny`), and one that embeds, `vectors` (8 dimensions)."""
+    """One model that generates, `org/tiny` (alias `tiny`), and one that embeds, `vectors` (8 dimensions).
+
+    After `hear` there is also one that transcribes, `whisper`.
+    """
 
     def __init__(self) -> None:
-        self.requests: list[Generate | Embed] = []
+        self.requests: list[Generate | Embed | Transcribe] = []
         self.submissions: list[tuple[str, str, Priority, float | None]] = []
         self.dropped: list[float] = []
         self.capacity = 1000
@@ -119,13 +138,15 @@ class ScriptedRuntime:
         self.context_tokens = 0
         self.stopping = False
         self.loads: list[str] = []
+        self.kept: list[str] = []
         self.states = {"org/tiny": "ready", "vectors": "unloaded"}
+        self._speech: Speech | None = None
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
 
     def submit(
         self,
         model: str,
-        request: Generate | Embed,
+        request: Generate | Embed | Transcribe,
         *,
         client: str,
         priority: Priority = Priority.NORMAL,
@@ -149,10 +170,14 @@ class ScriptedRuntime:
             limit_bytes=64_000_000,
         )
         stream.begin(self, time.monotonic())
-        work = self._embed(stream, request) if isinstance(request, Embed) else self._script(request)(stream, request)
-        task = self._tasks[stream] = asyncio.ensure_future(work)
+        task = self._tasks[stream] = asyncio.ensure_future(self._work(stream, request))
         task.add_done_callback(lambda _: self._tasks.pop(stream, None))
         return stream
+
+    def hear(self, speech: Speech) -> None:
+        """From now on `speech` answers what is to be transcribed; what it raises is the request's error."""
+        self._speech = speech
+        self.states["whisper"] = "ready"
 
     def drop(self, stream: Stream) -> None:
         self.dropped.append(time.monotonic())
@@ -166,6 +191,14 @@ class ScriptedRuntime:
         await asyncio.sleep(0.05)
         self.loads.append(name)
         self.states[name] = "ready"
+
+    @contextmanager
+    def keep(self, name: str) -> Iterator[None]:
+        self.kept.append(name)
+        try:
+            yield
+        finally:
+            self.kept.remove(name)
 
     async def unload(self, name: str) -> None:
         self.states[name] = "unloaded"
@@ -183,7 +216,8 @@ class ScriptedRuntime:
         )
 
     def models(self) -> tuple[ModelSnapshot, ...]:
-        return (self._model("org/tiny", "generate", ("tiny", "gpt-4o")), self._model("vectors", "embed", ()))
+        models = (self._model("org/tiny", "generate", ("tiny", "gpt-4o")), self._model("vectors", "embed", ()))
+        return models if self._speech is None else (*models, self._model("whisper", "transcribe", ()))
 
     def _model(self, name: str, task: str, aliases: tuple[str, ...]) -> ModelSnapshot:
         return ModelSnapshot(
@@ -226,6 +260,19 @@ class ScriptedRuntime:
             description="",
             load_s=0.1,
         )
+
+    async def _work(self, stream: Stream, request: Generate | Embed | Transcribe) -> None:
+        if isinstance(request, Embed):
+            await self._embed(stream, request)
+        elif isinstance(request, Generate):
+            await self._script(request)(stream, request)
+        elif self._speech is not None:
+            try:
+                stream.push(await self._speech(request))
+            except EdgeAgentError as error:
+                stream.fail(error)
+            else:
+                stream.finish()
 
     @staticmethod
     def _script(request: Generate) -> Script:

@@ -24,15 +24,6 @@ async def test_status_shows_everything(server: Server) -> None:
     assert [model["name"] for model in answer["runtime"]["models"]] == ["org/tiny", "vectors"]
 
 
-async def test_index_page_asks_for_nothing(server: Server) -> None:
-    async with server.http.get(server.url + "/", headers={"Host": "localhost:1"}) as response:
-        page = await response.text()
-        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert "curl http://localhost:1/v1/chat/completions" in page
-    assert "src=" not in page
-    assert "href=" not in page
-
-
 async def test_shutdown_refuses_new_requests_and_finishes_running_ones(server: Server) -> None:
     reader, _ = await server.raw(chat_request("SLOWLY"))
     await until(lambda: server.runtime.running == 1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from agent.api.keys import ApiKeys
+from agent.api.keys import ApiKeys, key_in_subprotocols
 from agent.api.security import check_binding, split_host
 from agent.errors import ConfigError
 from tests.api.conftest import Serve, Server
@@ -109,7 +111,7 @@ async def test_keys_are_several_named_and_revocable(serve: Serve) -> None:
     assert [await status(given) for given in ("Bearer sk-1", "bearer sk-2", "Bearer  sk-2 ")] == [200, 200, 200]
     assert [await status(given) for given in (None, "", "Bearer", "Bearer sk-3", "Basic sk-1", "sk-1")] == [401] * 6
     assert await status("Bearer sk-\u00f6") == 401
-    for path in ("/", "/status", "/metrics", "/nowhere", "/v1/chat/completions"):
+    for path in ("/status", "/metrics", "/nowhere", "/v1/chat/completions"):
         assert await status(None, path) == 401
     assert await status(None, "/health") == 200
 
@@ -118,6 +120,64 @@ async def test_keys_are_several_named_and_revocable(serve: Serve) -> None:
 
     server.keys.replace({name: digest for name, digest in {"kitchen": "00" * 32}.items()})
     assert await status("Bearer sk-1") == 401
+
+
+async def test_the_static_page_needs_no_key_and_opens_nothing_else(serve: Serve) -> None:
+    server = await serve(keys={"a": "secret"})
+    for path in ("/", "/page/index.html"):
+        async with server.http.get(server.url + path) as response:
+            assert response.status == 200
+    for target in (
+        "/page/../status",
+        "/page/%2e%2e/status",
+        "/page/..%2fstatus",
+        "/page//status",
+        "//status",
+        "/page",
+        "/page/a/b",
+        "/status?/page/",
+        "/health/../status",
+    ):
+        reader, writer = await server.raw(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n"), 3)
+        assert head.split()[1] in (b"401", b"404"), target
+        writer.close()
+    assert (await server.post("/"))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "key"),
+    [
+        ("", None),
+        ("edge-agent", None),
+        ("edge-agent.key.", ""),
+        ("edge-agent, edge-agent.key.c2VjcmV0", "secret"),
+        ("edge-agent.key.c2VjcmV0,edge-agent", "secret"),
+        ("edge-agent.key.c2stKy_Dtg", "sk-+/ö"),
+        ("edge-agent.key.c2VjcmV0LTE", "secret-1"),
+        ("edge-agent.key.c2VjcmV0LTE=", "secret-1"),
+        ("edge-agent.key.not base64", "edge-agent.key.not base64"),
+        ("edge-agent.key.c", "edge-agent.key.c"),
+        ("edge-agent.key.\u00f6", "edge-agent.key.\u00f6"),
+    ],
+)
+def test_key_among_the_subprotocols_of_a_websocket(header: str, key: str | None) -> None:
+    assert key_in_subprotocols(header) == key
+
+
+async def test_a_key_as_a_subprotocol_counts_for_websockets_only(serve: Serve) -> None:
+    server = await serve(keys={"a": "secret"})
+    protocol = {"Sec-WebSocket-Protocol": "edge-agent, edge-agent.key.c2VjcmV0"}
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
+
+    async def status(**headers: str) -> int:
+        async with server.http.get(server.url + "/v1/models", headers=headers) as response:
+            return response.status
+
+    assert await status(**protocol) == 401
+    assert await status(**protocol, **upgrade) == 200
+    assert await status(**protocol, **upgrade, Authorization="Bearer wrong") == 401
+    assert await status(**upgrade) == 401
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "", "pi.local", "*"])

@@ -21,6 +21,7 @@ from agent.search.library import Library
 from agent.search.shelf import Shelf
 from tests.api.conftest import ScriptedDaemon, ScriptedStore, until
 from tests.runtime.scripted import model, runtime_of, state_of
+from tests.speech.scripted_listening import Room, ScriptedEngine, listening_of
 
 
 class Api:
@@ -51,7 +52,16 @@ async def api_of(*specs: ModelSpec, budget_bytes: int = 10_000, **limits: Any) -
         keys = ApiKeys()
         store, daemon = ScriptedStore(), ScriptedDaemon()
         library = Library(Shelf(Path("nowhere")), RuntimeEmbedder(runtime))
-        app = make_app(runtime, store, ApiSettings(), daemon=daemon, library=library, keys=keys)  # type: ignore[arg-type]
+        listening = listening_of(Room(), ScriptedEngine())
+        app = make_app(
+            runtime,
+            store,  # type: ignore[arg-type]
+            ApiSettings(),
+            daemon=daemon,
+            library=library,
+            listening=listening,
+            keys=keys,
+        )
         listener = Listener(app)
         port = await listener.open("127.0.0.1", 0, keys=keys)
         try:

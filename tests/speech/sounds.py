@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from array import array
 
 from agent.speech.pcm import SAMPLE_RATE_HZ
@@ -18,6 +19,15 @@ def tone(length_s: float, level: float = 0.3, hz: float = 440.0) -> bytes:
 
 def silence(length_s: float) -> bytes:
     return bytes(2 * round(length_s * SAMPLE_RATE_HZ))
+
+
+def wav(rate_hz: int, channels: int = 1, data: bytes = bytes(32_000)) -> bytes:
+    """A header that says anything, in front of `data`."""
+    align = 2 * channels % 65536
+    form = struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, min(rate_hz * align, 2**32 - 1), align, 16)
+    return (
+        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
+    )
 
 
 class LoudIsSpeech:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from agent.errors import QueueFullError, RequestError, TooLargeError, Unavailabl
 from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
 from agent.speech.files import AudioFile, TranscribedPiece, transcribe_pieces
 from agent.speech.pcm import BYTES_PER_FLOAT, SAMPLE_RATE_HZ
+from tests.speech.sounds import wav
 
 np = pytest.importorskip("numpy")
 soundfile = pytest.importorskip("soundfile")
@@ -25,15 +25,6 @@ recorded = pytest.mark.skipif(not LIVE.is_file(), reason="no recordings beside t
 
 def noise(seconds: float, rate_hz: int = 16_000, channels: int = 1) -> Any:
     return (np.random.default_rng(1).standard_normal((round(seconds * rate_hz), channels)) * 0.1).astype("float32")
-
-
-def wav(rate_hz: int, channels: int = 1, data: bytes = bytes(32_000)) -> bytes:
-    """A header that says anything, in front of `data`."""
-    align = 2 * channels % 65536
-    form = struct.pack("<IHHIIHH", 16, 1, channels, rate_hz, min(rate_hz * align, 2**32 - 1), align, 16)
-    return (
-        b"RIFF" + struct.pack("<I", 36 + len(data)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(data)) + data
-    )
 
 
 async def echo(request: Transcribe) -> Transcribed:
@@ -52,7 +43,7 @@ async def echo(request: Transcribe) -> Transcribed:
     )
 
 
-async def pieces_of(source: Path | bytes, **options: Any) -> tuple[AudioFile, list[TranscribedPiece]]:
+async def pieces_of(source: Any, **options: Any) -> tuple[AudioFile, list[TranscribedPiece]]:
     async with AudioFile(source, **options) as audio:
         return audio, [piece async for piece in transcribe_pieces(audio, Transcribe(audio=b""), echo)]
 
@@ -75,9 +66,19 @@ async def pieces_of(source: Path | bytes, **options: Any) -> tuple[AudioFile, li
 async def test_what_is_no_audio_is_refused_with_the_reason(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "upload.wav"
     path.write_bytes(content)
-    for source in (path, content):
-        with pytest.raises(RequestError, match=message):
-            await pieces_of(source)
+    with path.open("rb") as file:
+        for source in (path, content, file):
+            with pytest.raises(RequestError, match=message):
+                await pieces_of(source)
+
+
+async def test_an_open_file_without_a_name_is_read_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "gone.wav"
+    path.write_bytes(wav(16_000, data=(noise(2.0) * 32767).astype("<i2").tobytes()))
+    with path.open("rb") as file:
+        path.unlink()
+        audio, pieces = await pieces_of(file, all_sound=True)
+    assert (audio.info.duration_s, len(pieces)) == (2.0, 1)
 
 
 @pytest.mark.parametrize("name", ["missing.wav", "."])
@@ -180,6 +181,28 @@ async def test_the_first_piece_s_language_holds_for_all_and_a_full_engine_is_ask
     async with AudioFile(sound, all_sound=True) as audio:
         pieces = [piece async for piece in transcribe_pieces(audio, Transcribe(audio=b""), engine)]
     assert asked == [None, None, *["de"] * (len(pieces) - 1)]
+
+
+@pytest.mark.parametrize("full_at", [(1,), (2, 3)])
+async def test_a_full_engine_is_an_error_before_any_work_where_that_is_wanted(full_at: tuple[int, ...]) -> None:
+    asked = 0
+
+    async def engine(request: Transcribe) -> Transcribed:
+        nonlocal asked
+        asked += 1
+        if asked in full_at:
+            raise QueueFullError("full", retry_after_s=0.01)
+        return await echo(request)
+
+    sound = wav(16_000, data=(noise(70.0) * 32767).astype("<i2").tobytes())
+    async with AudioFile(sound, all_sound=True) as audio:
+        source = transcribe_pieces(audio, Transcribe(audio=b""), engine, max_first_refused_s=0.0)
+        try:
+            pieces = [piece async for piece in source]
+        except QueueFullError:
+            assert (asked, full_at) == (1, (1,))
+        else:
+            assert (asked, full_at) == (len(pieces) + 2, (2, 3))
 
 
 @pytest.mark.parametrize(

@@ -40,14 +40,15 @@ def test_when_to_look(
     utterance = begin(0, 0)
     if covered_s:
         covered = samples_in(covered_s)
-        utterance = looked(utterance, (), "partial", covered_to=covered, said_to=min(covered, samples_in(voiced_s)))
+        said = min(covered, samples_in(voiced_s))
+        utterance = looked(utterance, (), "partial", covered_to=covered, said_to=said, settle_s=0)
     found = next_pass(utterance, pace, chosen, heard_to=samples_in(heard_s), voiced_end=samples_in(voiced_s), now=10.0)
     assert found == expected
 
 
 def test_a_pause_is_looked_at_once() -> None:
     utterance = begin(0, 0)
-    utterance = looked(utterance, split("stop"), "early", covered_to=20_000, said_to=16_000)
+    utterance = looked(utterance, split("stop"), "early", covered_to=20_000, said_to=16_000, settle_s=0)
     assert next_pass(utterance, FAST, ON, heard_to=22_000, voiced_end=16_000, now=0.0) is None
     assert next_pass(utterance, FAST, ON, heard_to=40_000, voiced_end=30_000, now=0.0) == "early"
 
@@ -77,9 +78,30 @@ def test_after_a_refusal_no_pass_until_the_time_is_over() -> None:
 def test_local_agreement(passes: list[str], committed: str, text: str) -> None:
     utterance = begin(0, 0)
     for number, hypothesis in enumerate(passes, 1):
-        utterance = looked(utterance, split(hypothesis), "partial", covered_to=number, said_to=number)
+        utterance = looked(utterance, split(hypothesis), "partial", covered_to=number, said_to=number, settle_s=0)
     assert join(utterance.committed) == committed
     assert join(utterance.text_words) == text
+
+
+@pytest.mark.parametrize(
+    ("passes", "committed"),
+    [
+        ([(0.7, "Turn on the light"), (1.1, "Turn on the light")], ""),  # 0.4 s of new sound say little
+        ([(0.7, "Turn on"), (1.1, "Turn on the"), (1.5, "Turn on the"), (1.9, "Turn on the light")], "Turn on"),
+        ([(0.7, "Stop"), (1.1, "Turn on the"), (1.5, "Turn on the"), (1.9, "Turn on the light")], ""),
+        ([(0.7, "Stop"), (1.1, "Turn on the"), (1.5, "Turn on a"), (2.2, "Turn on a light")], "Turn on"),
+        ([(0.7, "Turn on the"), (2.2, "Turn on the light")], "Turn on the"),  # a slow board: two passes will do
+        ([(0.7, "Turn on the"), (1.2, "Learn on"), (1.7, "Turn on the"), (2.2, "Turn on the light")], ""),
+        ([(0.7, "Turn on the"), (1.2, ""), (1.7, "Turn on the light")], "Turn on the"),
+    ],
+)
+def test_words_settle_when_passes_over_a_second_of_sound_agree(passes: list[tuple[float, str]], committed: str) -> None:
+    utterance = begin(0, 0)
+    for heard_s, hypothesis in passes:
+        heard = samples_in(heard_s)
+        utterance = looked(utterance, split(hypothesis), "partial", covered_to=heard, said_to=heard, settle_s=1.0)
+        assert len(utterance.passes) <= 4, "what is too old to matter is forgotten"
+    assert join(utterance.committed) == committed
 
 
 @pytest.mark.parametrize(
@@ -96,7 +118,7 @@ def test_local_agreement(passes: list[str], committed: str, text: str) -> None:
 def test_final_words(passes: list[str], final: str, expected: str) -> None:
     utterance = begin(0, 0)
     for number, hypothesis in enumerate(passes, 1):
-        utterance = looked(utterance, split(hypothesis), "partial", covered_to=number, said_to=number)
+        utterance = looked(utterance, split(hypothesis), "partial", covered_to=number, said_to=number, settle_s=0)
     assert join(finished(utterance, split(final))) == expected
 
 
@@ -108,7 +130,7 @@ def test_committed_words_never_change(passes: list[tuple[str, ...]], final: tupl
     utterance = begin(0, 0)
     for number, hypothesis in enumerate(passes, 1):
         before = utterance.committed
-        utterance = looked(utterance, hypothesis, "partial", covered_to=number, said_to=number)
+        utterance = looked(utterance, hypothesis, "partial", covered_to=number, said_to=number, settle_s=0)
         assert utterance.committed[: len(before)] == before
         assert utterance.text_words[: len(utterance.committed)] == utterance.committed
     assert finished(utterance, final)[: len(utterance.committed)] == utterance.committed

@@ -1,0 +1,195 @@
+"""Requests to switches, light and heat."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from convert.starter.chat.family import Family
+
+DEVICES: Final = (
+    Family(
+        "switch",
+        (
+            "(turn|turn|switch|put) {onoff} the {room} {switch}",
+            "(turn|turn|switch|put) {onoff} the {switch} in the {room}",
+            "(turn|switch|put) the {switch} {onoff}",
+            "(turn|switch|put) {onoff} the {switch}",
+            "(turn|switch|put) the {room} {switch} {onoff}",
+            "(turn|switch|put) the {switch} in the {room} {onoff}",
+            "(turn|switch|put) {onoff} (all the|all|every|both) {switch}( in the {room}|)",
+            "(turn|switch|put) (all the|all|the) {switch} {onoff}( everywhere|)",
+            "{room} {switch} {onoff}",
+            "(all |){switch} {onoff}( everywhere|)",
+            "{switch} {onoff} in the {room}",
+            "(i want|i'd like|i need) the {room} {switch} {onoff}",
+            "(i want|i'd like|i need) the {switch} {onoff}( in the {room}|)",
+            "in the {room}, (turn|switch) the {switch} {onoff}",
+            "(make sure|see that) the {switch} (in the {room} |)is {onoff}",
+            "~get the {switch} {onoff} in the {room}",
+            "~the {room} {switch} (should|must) (be|go) {onoff}",
+        ),
+        weight=6,
+    ),
+    Family(
+        "activate",
+        (
+            "(activate|enable|power up|power on|fire up) the {switch}( in the {room}|)",
+            "(activate|enable|power up|power on|fire up) the {room} {switch}",
+            "~(bring|boot) up the {switch} in the {room}",
+        ),
+        {"action": "turn_on"},
+    ),
+    Family(
+        "deactivate",
+        (
+            "(deactivate|disable|shut off|shut down|power down|power off|kill|cut) the {switch}( in the {room}|)",
+            "(deactivate|disable|shut off|shut down|power down|power off|kill|cut) the {room} {switch}",
+            "~(there is|we have) no need for the {switch} in the {room}",
+        ),
+        {"action": "turn_off"},
+    ),
+    Family(
+        "dark",
+        (
+            "it(('s| is) too| is so|'s so|'s) dark in (here|the {room})",
+            "(give me|i need|let there be|make) (some |)light( in the {room}|)",
+            "i (can't|cannot) see (anything|a thing) in the {room}",
+            "~(light up|illuminate) the {room}",
+        ),
+        {"action": "turn_on", "target": "light"},
+        polite=False,
+    ),
+    Family(
+        "bright",
+        (
+            "it(('s| is) too|'s so| is so) bright in (here|the {room})",
+            "lights out( in the {room}|)",
+            "~make it dark in the {room}",
+        ),
+        {"action": "turn_off", "target": "light"},
+        polite=False,
+    ),
+    Family(
+        "everything",
+        (
+            "(turn|switch) everything {onoff}( in the {room}|)",
+            "(turn|switch|shut) {onoff} (everything|all (the |)devices|every device|all of it)( in the {room}|)",
+            "everything {onoff}",
+            "~(turn|switch) {onoff} each and every thing in the {room}",
+        ),
+        {"target": "everything"},
+    ),
+    Family(
+        "level",
+        (
+            "set the {room} {light} to {percent}",
+            "set the {light} (in the {room} |)to {percent}",
+            "dim the {room} {light} to {percent}",
+            "dim the {light} (in the {room} |)(down |)to {percent}",
+            "(turn|bring|put) the {room} {light} (down to|up to|to) {percent}",
+            "(turn|bring|put) the {light} (in the {room} |)(down to|up to|to|at) {percent}",
+            "{room} {light} (to|at) {percent}",
+            "{light} (to|at) {percent}",
+            "(make|i want) the {light} (in the {room} |){percent}( bright|)",
+            "(brighten|raise|lower) the {light} (in the {room} |)to {percent}",
+            "~(adjust|change) the {room} {light} to {percent}",
+        ),
+        {"action": "set"},
+        weight=3,
+    ),
+    Family(
+        "switch level",
+        (
+            "set the {room} {switch} to {percent}",
+            "set the {switch} (in the {room} |)to {percent}",
+            "(run|put|turn) the {switch} (in the {room} |)(at|to) {percent}",
+        ),
+        {"action": "set"},
+        weight=2,
+    ),
+    Family(
+        "color",
+        (
+            "make the {room} {light} {color}",
+            "make the {light} (in the {room} |){color}",
+            "(set|turn|change|switch) the {room} {light} (to |){color}",
+            "(set|turn|change|switch) the {light} (in the {room} |)to {color}",
+            "(i want|i'd like|give me) (a |){color} {light}( in the {room}|)",
+            "{light} {color}( in the {room}|)",
+            "~(color|paint) the {light} in the {room} {color}",
+        ),
+        {"action": "set"},
+        weight=2,
+    ),
+    Family(
+        "brighter",
+        (
+            "(make |)the {light} brighter( in the {room}|)",
+            "brighten (up |)the {room}( {light}|)",
+            "(turn|bring) up the (brightness of the |){light}( in the {room}|)",
+            "more light( in the {room}|)",
+            "(increase|raise) the brightness( of the {light}|)( in the {room}|)( by {percent}|)",
+            "~a bit more light in the {room}",
+        ),
+        {"action": "increase", "target": "light"},
+    ),
+    Family(
+        "dimmer",
+        (
+            "(make |)the {light} (dimmer|darker|less bright)( in the {room}|)",
+            "dim (down |)the {room} {light}",
+            "dim (down |)the {light}( in the {room}|)( a bit| a little|)",
+            "(turn|bring) down the (brightness of the |){light}( in the {room}|)",
+            "less light( in the {room}|)",
+            "(decrease|reduce|lower) the brightness( of the {light}|)( in the {room}|)( by {percent}|)",
+            "~a bit less light in the {room}",
+        ),
+        {"action": "decrease", "target": "light"},
+    ),
+    Family(
+        "heat",
+        (
+            "set the (thermostat|temperature|heating) (in the {room} |)to {degrees}",
+            "set the {room} (thermostat |temperature |)to {degrees}",
+            "(heat|warm up|warm|cool|cool down) the {room} to {degrees}",
+            "(make|keep) the {room} {degrees}",
+            "(make|keep) it {degrees}( in the {room}|)",
+            "(i want|i'd like) it (to be |)(at |){degrees} in the {room}",
+            "(turn|put) the (thermostat|heating|temperature) (in the {room} |)(to|up to|down to) {degrees}",
+            "set the (thermostat|temperature) (in the {room} |)to {bare_degrees}",
+            "(thermostat|temperature) (to|at) {degrees}",
+            "{room} {degrees}",
+            "~bring the {room} to {degrees}",
+        ),
+        {"action": "set", "target": "thermostat", "unit": "degrees"},
+        weight=3,
+    ),
+    Family(
+        "warmer",
+        (
+            "make it (warmer|hotter)( in the {room}|)",
+            "make the {room} (warmer|hotter)",
+            "it(('s| is) too|'s so| is) (cold|chilly) in (here|the {room})",
+            "i(('m| am) cold|'m freezing| am freezing)( in the {room}|)",
+            "(turn|put) up the (heat|thermostat|temperature)( in the {room}|)",
+            "(turn|put) the (heat|thermostat|temperature) up( in the {room}|)",
+            "(increase|raise) the temperature( in the {room}|)( by {degrees}|)",
+            "~warm the {room} up a (bit|little)",
+        ),
+        {"action": "increase", "target": "thermostat"},
+    ),
+    Family(
+        "cooler",
+        (
+            "make it (cooler|colder)( in the {room}|)",
+            "make the {room} (cooler|colder)",
+            "it(('s| is) too|'s so| is) (hot|warm) in (here|the {room})",
+            "i(('m| am) (hot|sweating|too warm))( in the {room}|)",
+            "(turn|put) down the (heat|thermostat|temperature)( in the {room}|)",
+            "(turn|put) the (heat|thermostat|temperature) down( in the {room}|)",
+            "(decrease|reduce|lower) the temperature( in the {room}|)( by {degrees}|)",
+            "~cool the {room} down a (bit|little)",
+        ),
+        {"action": "decrease", "target": "thermostat"},
+    ),
+)

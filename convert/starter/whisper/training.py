@@ -1,0 +1,209 @@
+"""Training from nothing, on scenes made as it goes; resumable, and averaged over its last part.
+
+What makes it work in an hour and a half on two cores: first weights that let the sound through (`model.START_SCALE`);
+a CTC loss on letters beside the decoder's; short clear windows first, then everything; mostly windows of 4 to 10 s,
+where attention is cheap, and some of 30 s, so that full windows work as well; and the mean of the weights of the last
+fifth, which is better than any one of them.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from convert.starter.whisper.model import LETTERS, Recognizer
+from convert.starter.whisper.scenes import Scene, Utterances, draw_scene
+from convert.starter.whisper.tokens import END, Form, target, token_id
+
+CHECKPOINT: Final = "training.pt"
+WINDOWS: Final = ((4, 48, 0.32), (6, 32, 0.26), (8, 24, 0.15), (10, 18, 0.12), (30, 5, 0.15))
+"""Seconds, windows of a batch, share of the batches."""
+TIMESTAMP_SHARE: Final = 0.4
+SMOOTHING: Final = 0.02
+WARM_UP_STEPS: Final = 150
+LEAST_RATE: Final = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """`minutes` of computing, by one clock for all threads; shares are of that time."""
+
+    seed: int = 0
+    minutes: float = 80.0
+    rate: float = 1.2e-3
+    easy_share: float = 0.12
+    average_share: float = 0.2
+    average_every_steps: int = 20
+    checkpoint_every_s: float = 120.0
+    windows: tuple[tuple[int, int, float], ...] = WINDOWS
+
+
+class Watch(Protocol):
+    """Told after every step: which, share of the time, cross-entropy, CTC, seconds computed."""
+
+    def __call__(self, step: int, share: float, entropy: float, ctc: float, used_s: float) -> None: ...
+
+
+class Training:
+    """`run` trains, and goes on where a run that was stopped left `folder`. Then `averaged` is the result."""
+
+    def __init__(
+        self, recognizer: Recognizer, tokenizer: Tokenizer, bank: Utterances, recipe: Recipe, folder: Path
+    ) -> None:
+        self.recognizer = recognizer
+        self.averaged = copy.deepcopy(recognizer)
+        self._counted = 0
+        self._tokenizer = tokenizer
+        self._bank = bank
+        self._recipe = recipe
+        self._path = folder / CHECKPOINT
+        self._rng = np.random.default_rng(recipe.seed)
+        self._step = 0
+        self._used_s = 0.0
+        wanted = [parameter for parameter in recognizer.parameters() if parameter.requires_grad]
+        self._optimizer = torch.optim.AdamW(wanted, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+
+    def run(self, watch: Watch) -> None:
+        recipe = self._recipe
+        self._resume()
+        began_s, saved_at = _computing_s() - self._used_s, time.monotonic()
+        while (share := (_computing_s() - began_s) / 60 / recipe.minutes) < 1:
+            entropy, ctc = self._learn(share)
+            self._step += 1
+            if share >= 1 - recipe.average_share and self._step % recipe.average_every_steps == 0:
+                self._average()
+            watch(self._step, share, entropy, ctc, _computing_s() - began_s)
+            if time.monotonic() - saved_at > recipe.checkpoint_every_s:
+                self._used_s = _computing_s() - began_s
+                self._save()
+                saved_at = time.monotonic()
+        if not self._counted:
+            self._average()
+        self._used_s = _computing_s() - began_s
+        self._save()
+
+    def _learn(self, share: float) -> tuple[float, float]:
+        recipe, rng = self._recipe, self._rng
+        easy = share < recipe.easy_share
+        chances = [chance for _, _, chance in recipe.windows]
+        which = 0 if easy else int(rng.choice(len(chances), p=np.array(chances) / sum(chances)))
+        window_s, size, _ = recipe.windows[which]
+        scenes = [draw_scene(self._bank, window_s, rng, easy=easy) for _ in range(size)]
+        with torch.no_grad():
+            mel = self.recognizer.log_mel(torch.from_numpy(np.stack([scene.audio for scene in scenes])))
+        if not easy:
+            mask_bands(mel, rng)
+        forms = [self._form() for _ in scenes]
+        rows = [target(self._tokenizer, scene.said, form) for scene, form in zip(scenes, forms, strict=True)]
+        inputs, labels = shifted(rows, token_id(self._tokenizer, END))
+        with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16_is_fast()):
+            logits, letters = self.recognizer(mel, inputs)
+        entropy = functional.cross_entropy(
+            logits.float().transpose(1, 2), labels, ignore_index=-100, label_smoothing=SMOOTHING
+        )
+        ctc = ctc_loss(letters, scenes)
+        weight = 1.0 if share < 0.15 else 0.4 if share < 0.6 else 0.2
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate_at(recipe.rate, self._step, share)
+        self._optimizer.zero_grad(set_to_none=True)
+        (entropy + weight * ctc).backward()
+        nn.utils.clip_grad_norm_(self.recognizer.parameters(), 1.0)
+        self._optimizer.step()
+        return float(entropy.detach()), float(ctc.detach())
+
+    def _form(self) -> Form:
+        chance = self._rng.random()
+        return "timestamps" if chance < TIMESTAMP_SHARE else "no speech" if chance < 0.7 else "plain"
+
+    def _average(self) -> None:
+        self._counted += 1
+        with torch.no_grad():
+            for mean, now in zip(self.averaged.parameters(), self.recognizer.parameters(), strict=True):
+                mean.lerp_(now, 1 / self._counted)
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "recognizer": self.recognizer.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "counted": self._counted,
+            "optimizer": self._optimizer.state_dict(),
+            "rng": self._rng.bit_generator.state,
+            "step": self._step,
+            "used_s": self._used_s,
+            "recipe": repr(asdict(self._recipe)),
+        }
+        part = self._path.with_suffix(".part")
+        torch.save(state, part)
+        os.replace(part, self._path)  # noqa: PTH105
+
+    def _resume(self) -> None:
+        """Where there is a checkpoint of this very recipe."""
+        if not self._path.is_file():
+            return
+        state = torch.load(self._path, weights_only=True)
+        if state["recipe"] != repr(asdict(self._recipe)):
+            return
+        self.recognizer.load_state_dict(state["recognizer"])
+        self.averaged.load_state_dict(state["averaged"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._rng.bit_generator.state = state["rng"]
+        self._counted, self._step, self._used_s = state["counted"], state["step"], state["used_s"]
+
+
+def shifted(rows: Sequence[Sequence[int]], end: int) -> tuple[Tensor, Tensor]:
+    """Tokens as the decoder's input, and what follows each; padding is the end, and -100, which no loss counts."""
+    longest = max(map(len, rows))
+    inputs = torch.tensor([[*row, *[end] * (longest - len(row))] for row in rows])
+    labels = torch.tensor([[*row[1:], *[-100] * (longest - len(row) + 1)] for row in rows])
+    return inputs, labels
+
+
+def ctc_loss(letters: Tensor, scenes: Sequence[Scene]) -> Tensor:
+    """letters float32 [B, positions, 28], log probabilities."""
+    spelled = [
+        "".join(letter for letter in " ".join(one.text for one in scene.said).lower() if letter in LETTERS)
+        for scene in scenes
+    ]
+    return functional.ctc_loss(
+        letters.transpose(0, 1),
+        torch.tensor([LETTERS.index(letter) + 1 for text in spelled for letter in text]),
+        torch.full((len(scenes),), letters.shape[1]),
+        torch.tensor([len(text) for text in spelled]),
+        zero_infinity=True,
+    )
+
+
+def mask_bands(mel: Tensor, rng: np.random.Generator) -> None:
+    """In place: of two windows in five, up to ten neighboring mels and up to 0.3 s are replaced by the mean."""
+    for row in mel:
+        if rng.random() < 0.4:
+            low = int(rng.integers(0, row.shape[0] - 10))
+            start = int(rng.integers(0, row.shape[1] - 30))
+            row[low : low + int(rng.integers(1, 10))] = row.mean()
+            row[:, start : start + int(rng.integers(1, 30))] = row.mean()
+
+
+def rate_at(rate: float, step: int, share: float) -> float:
+    """Up over the first steps, then down as a cosine."""
+    return rate * min(1, step / WARM_UP_STEPS) * 0.5 * (1 + math.cos(math.pi * share)) + LEAST_RATE
+
+
+def _computing_s() -> float:
+    """What this process has computed, in seconds of all its threads together: others on the machine do not count."""
+    return time.process_time() / torch.get_num_threads()
+
+
+def _bfloat16_is_fast() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())

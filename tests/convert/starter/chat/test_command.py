@@ -1,0 +1,40 @@
+"""`python -m convert.starter.chat`: what it refuses before it trains."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def run(*options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "convert.starter.chat", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "--out"),
+        (("--out", "{there}"), "exists already"),
+        (("--out", "{new}", "--steps", "0"), "above 0"),
+        (("--out", "{new}", "--minutes", "-1"), "above 0"),
+        (("--out", "{new}", "--minutes", "1", "--steps", "1"), "not allowed with"),
+    ],
+)
+def test_wrong_usage_says_so(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    done = run(*(option.format(there=tmp_path, new=tmp_path / "new") for option in options))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="PyTorch is installed")
+def test_without_pytorch_it_says_what_to_install(tmp_path: Path) -> None:
+    done = run("--out", str(tmp_path / "new"))
+    assert done.returncode == 1
+    assert "torch" in done.stderr
+    assert "edge-agent[convert]" in done.stderr

@@ -1,0 +1,82 @@
+"""Windows of sound, what is said in them, and the tokens that they should become."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from convert.starter.whisper.acoustics import RATE_HZ
+from convert.starter.whisper.scenes import SILENT_SHARE, Said, draw_scene, nothing
+from convert.starter.whisper.tokens import SPECIAL, WORD_ENTRIES, Form, target, train_tokenizer
+from tests.convert.starter.whisper.tones import Tones
+
+TONES = Tones()
+TOKENIZER = train_tokenizer(TONES.texts)
+TWO = (Said(0.5, 1.0, "red one"), Said(1.5, 2.02, "blue two"))
+
+
+@pytest.mark.parametrize("window_s", [4, 8])
+@pytest.mark.parametrize("easy", [True, False])
+def test_a_window_holds_what_it_says(window_s: int, easy: bool) -> None:
+    rng = np.random.default_rng(1)
+    several = 0
+    for _ in range(40):
+        scene = draw_scene(TONES, window_s, rng, easy=easy)
+        assert scene.audio.shape == (window_s * RATE_HZ,)
+        assert scene.audio.dtype == np.float32
+        assert np.abs(scene.audio).max() <= 1
+        ends = [0.0]
+        for one in scene.said:
+            assert ends[-1] <= one.start_s < one.end_s <= window_s
+            ends.append(one.end_s)
+        several += len(scene.said) > 1
+    assert several == 0 if easy else several > 0
+
+
+def test_some_windows_are_silent_and_the_rest_is_not() -> None:
+    rng = np.random.default_rng(2)
+    silent = sum(not draw_scene(TONES, 4, rng, easy=True).said for _ in range(600)) / 600
+    assert silent == pytest.approx(SILENT_SHARE, abs=0.04)
+
+
+def test_the_same_generator_draws_the_same_window() -> None:
+    first, second = (draw_scene(TONES, 4, np.random.default_rng(7)) for _ in range(2))
+    np.testing.assert_array_equal(first.audio, second.audio)
+    assert first.said == second.said
+
+
+def test_nothing_is_sometimes_digital_silence_and_sometimes_loud() -> None:
+    rng = np.random.default_rng(3)
+    levels = [float(np.abs(nothing(8000, rng)).max()) for _ in range(60)]
+    assert min(levels) == 0
+    assert max(levels) > 0.1
+
+
+def read(ids: list[int]) -> str:
+    return TOKENIZER.decode(ids, skip_special_tokens=False)
+
+
+@pytest.mark.parametrize(
+    ("said", "form", "expected"),
+    [
+        (TWO, "plain", "<|startoftranscript|><|en|><|transcribe|><|notimestamps|>red one blue two<|endoftext|>"),
+        (TWO, "no speech", "<|startoftranscript|><|en|><|transcribe|><|notimestamps|>red one blue two<|endoftext|>"),
+        (
+            TWO,
+            "timestamps",
+            "<|startoftranscript|><|en|><|transcribe|><|0.50|>red one<|1.00|><|1.50|>blue two<|2.02|><|endoftext|>",
+        ),
+        ((), "plain", "<|startoftranscript|><|en|><|transcribe|><|notimestamps|><|endoftext|>"),
+        ((), "no speech", "<|startoftranscript|><|nospeech|><|endoftext|>"),
+        ((), "timestamps", "<|startoftranscript|><|en|><|transcribe|><|0.00|><|endoftext|>"),
+    ],
+)
+def test_targets(said: tuple[Said, ...], form: Form, expected: str) -> None:
+    assert read(target(TOKENIZER, said, form)) == expected
+
+
+def test_special_tokens_come_after_the_words_in_whispers_order() -> None:
+    ids = [TOKENIZER.token_to_id(name) for name in SPECIAL]
+    assert ids == list(range(ids[0], ids[0] + len(SPECIAL)))
+    assert ids[0] <= WORD_ENTRIES
+    assert SPECIAL[-1] == "<|30.00|>"
