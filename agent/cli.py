@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.commands.call import Call
 from agent.errors import ConfigError, EdgeAgentError
-from agent.settings import Settings, declarations
+from agent.settings import flags as every_flag
 
 COMMANDS = {
     "serve": "run the daemon until it is stopped",
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         build_parser().print_help(sys.stderr)
         return USAGE
-    flags = {name: getattr(options, f"set_{name}", None) for name in [*declarations(Settings), "api_keys"]}
+    flags = {name: getattr(options, f"set_{name}", None) for name in [*every_flag(), "api_keys"]}
     config = getattr(options, "config", None)
     call = Call(options, flags, Path(config) if config is not None else None)
     verbose = flags["log_level"] == "debug" or os.environ.get("EDGE_AGENT_LOG_LEVEL") == "debug"
@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     _add_settings(common, COMMON)
     every = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    _add_settings(every, tuple(declarations(Settings)))
+    _add_settings(every, tuple(every_flag()))
     parser = argparse.ArgumentParser(
         prog="edge-agent",
         description="Local language models on a small device, behind an OpenAI-compatible API.",
@@ -129,7 +129,7 @@ def _add_settings(parser: argparse.ArgumentParser, names: Sequence[str]) -> None
         action="append",
         help="a key that clients must send, and that commands send; may be repeated (EDGE_AGENT_API_KEY)",
     )
-    known = declarations(Settings)
+    known = every_flag()
     for name in names:
         declaration = known[name]
         default = "" if declaration.many else f"; default: {declaration.default_text}"

@@ -16,12 +16,15 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.settings import (
     ApiKey,
+    Declaration,
     LoraSettings,
     ModelSettings,
+    MqttSettings,
     SamplingSettings,
     Settings,
     declarations,
 )
+from agent.settings import flags as every_flag
 from agent.settings.daemon import forever
 from agent.settings.declaration import unknown_key
 
@@ -31,7 +34,7 @@ API_KEY_VARIABLE = "EDGE_AGENT_API_KEY"
 CACHE_VARIABLE = "EDGE_AGENT_CACHE_DIR"
 """Read by `agent.hardware.wheel` and the Makefile, before anything is installed."""
 
-_TABLES = ("api_keys", "models", "profile")
+_TABLES = ("api_keys", "models", "mqtt", "profile")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL_TABLES = ("keep_alive_s", "lora", "sampling")
 
@@ -57,25 +60,14 @@ def load_settings(
     if profile_name is not None:
         raw["profile"] = profile_name
 
-    values: dict[str, Any] = {}
-    for name, declaration in known.items():
-        flag = flags.get(name)
-        text = environment.get(declaration.environment, "")
-        if flag is not None:
-            texts = flag if isinstance(flag, list) else [flag]
-            where = f"--{declaration.flag}"
-            parsed = [declaration.parse(item, where=where, base=Path.cwd()) for item in texts]
-            values[name] = tuple(one for many in parsed for one in many) if declaration.many else parsed[-1]
-        elif text:
-            values[name] = declaration.parse(text, where=f"${declaration.environment}", base=Path.cwd())
-        elif name in raw and file:
-            values[name] = declaration.check(raw[name], where=str(file), base=file.parent)
+    values = _values(known, flags, environment, raw, file)
     values.setdefault("state_dir", default_state_dir(environment))
     idle_limit_s = forever(values.get("keep_alive_s", known["keep_alive_s"].default))
     return Settings(
         **values,
         api_keys=_api_keys(flags.get("api_keys"), environment.get(API_KEY_VARIABLE, ""), raw, str(file)),
         models=_models(raw.get("models", {}), idle_limit_s, file),
+        mqtt=_mqtt(flags, environment, raw.get("mqtt", {}), file),
         profile_overrides=overrides,
         config_file=file,
     )
@@ -104,7 +96,7 @@ def default_state_dir(environment: Mapping[str, str]) -> Path:
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
     """Variables named `EDGE_AGENT_...` that set nothing: misspelt, most likely."""
-    known = {declaration.environment for declaration in declarations(Settings).values()}
+    known = {declaration.environment for declaration in every_flag().values()}
     known |= {CONFIG_VARIABLE, API_KEY_VARIABLE, CACHE_VARIABLE}
     return sorted(name for name in environment if name.startswith("EDGE_AGENT_") and name not in known)
 
@@ -118,6 +110,31 @@ def _read(file: Path) -> dict[str, Any]:
         raise ConfigError(f"The configuration file {file} cannot be read: {error.strerror}.", param="config") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}.", param="config") from None
+
+
+def _values(
+    known: Mapping[str, Declaration],
+    flags: Mapping[str, Any],
+    environment: Mapping[str, str],
+    raw: Mapping[str, Any],
+    file: Path | None,
+    prefix: str = "",
+) -> dict[str, Any]:
+    """What is set of `known`: by flag, else by variable, else in `raw`, which is the table `prefix` of `file`."""
+    values: dict[str, Any] = {}
+    for name, declaration in known.items():
+        flag = flags.get(f"{prefix}{name}")
+        text = environment.get(declaration.environment, "")
+        if flag is not None:
+            texts = flag if isinstance(flag, list) else [flag]
+            where = f"--{declaration.flag}"
+            parsed = [declaration.parse(item, where=where, base=Path.cwd()) for item in texts]
+            values[name] = tuple(one for many in parsed for one in many) if declaration.many else parsed[-1]
+        elif text:
+            values[name] = declaration.parse(text, where=f"${declaration.environment}", base=Path.cwd())
+        elif name in raw and file:
+            values[name] = declaration.check(raw[name], where=str(file), base=file.parent, key=f"{prefix}{name}")
+    return values
 
 
 def _profile(value: object, *, where: str) -> tuple[object, dict[str, Any]]:
@@ -172,6 +189,25 @@ def _api_key(entry: object, key: str, where: str) -> ApiKey:
     if not _SHA256.fullmatch(entry["sha256"].lower()):
         raise wrong("64 hexadecimal digits, as `printf %s KEY | sha256sum` prints them", f"{key}.sha256")
     return ApiKey(entry["name"], entry["sha256"].lower())
+
+
+def _mqtt(flags: Mapping[str, Any], environment: Mapping[str, str], raw: object, file: Path | None) -> MqttSettings:
+    if not isinstance(raw, dict):
+        raise ConfigError(f"mqtt in {file}: expected a table, [mqtt].", param="mqtt")
+    known = declarations(MqttSettings)
+    for key in raw:
+        if key not in known:
+            raise unknown_key(f"mqtt.{key}", known, where=str(file))
+    urls = raw.get("url")
+    table = {**raw, "url": [urls]} if isinstance(urls, str) else raw
+    values = _values(known, flags, environment, table, file, "mqtt.")
+    if values.get("password") and values.get("password_file"):
+        raise ConfigError("mqtt.password and mqtt.password_file are both set: expected one.", param="mqtt.password")
+    if ("password" in values or "password_file" in values) and "username" not in values:
+        raise ConfigError("mqtt.password or mqtt.password_file is set without mqtt.username.", param="mqtt.username")
+    if values.get("key_file") and not values.get("cert_file"):
+        raise ConfigError("mqtt.key_file is set without mqtt.cert_file.", param="mqtt.key_file")
+    return MqttSettings(**values)
 
 
 def _models(raw: object, idle_limit_s: float | None, file: Path | None) -> dict[str, ModelSettings]:

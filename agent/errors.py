@@ -17,9 +17,11 @@ EdgeAgentError                       500
 ├── EngineError                      500  the engine could not do what was asked
 │   ├── ModelLoadError               500  the model cannot be loaded: corrupt, unsupported
 │   └── WorkerCrashedError           503  the worker died with the request in it; safe to send again
+├── PublishRefusedError              502  the broker refused a message; says whether to try again
 ├── UnavailableError                 503
 │   ├── DeadlineError                503  the request's deadline passed before it could run
 │   ├── ModelFailedError             503  the model crashed too often and waits for someone to act
+│   ├── NotConnectedError            503  no broker is connected, or it was lost before it confirmed; safe to send again
 │   └── ShuttingDownError            503
 └── MemoryBudgetError                507  the model cannot fit; the message carries the arithmetic
 """
@@ -126,9 +128,24 @@ class WorkerCrashedError(EngineError):
     code = "worker_crashed"
 
 
+class PublishRefusedError(EdgeAgentError):
+    """`temporary`: the same message may be taken later."""
+
+    status = 502
+    code = "publish_refused"
+
+    def __init__(self, message: str, *, temporary: bool = False, hint: str = "", param: str | None = None) -> None:
+        super().__init__(message, hint=hint, param=param)
+        self.temporary = temporary
+
+
 class UnavailableError(EdgeAgentError):
     status = 503
     code = "unavailable"
+
+
+class NotConnectedError(UnavailableError):
+    code = "not_connected"
 
 
 class DeadlineError(UnavailableError):

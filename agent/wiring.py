@@ -8,7 +8,7 @@ from agent.api.settings import ApiSettings
 from agent.config import API_KEY_VARIABLE
 from agent.errors import ConfigError, RequestError
 from agent.runtime.spec import Limits
-from agent.settings import Settings, declarations
+from agent.settings import Settings, declarations, flags
 from agent.speech.live import LiveOptions
 from agent.speech.policy import Partials
 from agent.speech.wanted import Wanted
@@ -75,13 +75,13 @@ def digests(settings: Settings) -> dict[str, str]:
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What workers inherit: they open hostile files, so no secret, and not the line to systemd."""
-    withheld = {API_KEY_VARIABLE, "NOTIFY_SOCKET"}
+    withheld = {API_KEY_VARIABLE, "NOTIFY_SOCKET"} | {each.environment for each in flags().values() if each.secret}
     return {name: value for name, value in environment.items() if name not in withheld}
 
 
 def needing_restart(old: Settings, new: Settings) -> list[str]:
     """Names of settings that differ and that a reload cannot apply."""
-    names = [*declarations(Settings), "profile_overrides"]
+    names = [*declarations(Settings), "profile_overrides", "mqtt"]
     return [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
 
 

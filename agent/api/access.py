@@ -20,7 +20,9 @@ CLIENT_GONE = 499
 """nginx's status for a client that closed before the answer was complete; it is only ever logged."""
 
 _PATH_LIMIT = 200
-_QUIET_PATHS = frozenset({"/health", "/metrics"})
+_QUIET_PATHS = frozenset({"/health", "/metrics", "/status"})
+"""Asked again and again, by machines and by an open page: a line for each would wear out an SD card."""
+_QUIET_FOLDER = "/page/"
 _ALWAYS_ANSWERED = frozenset({"/health", "/metrics", "/status"})
 
 access_logger = logging.getLogger("agent.access")
@@ -146,7 +148,8 @@ async def add_identity(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _log(request: web.Request, record: Record, status: int) -> None:
-    level = logging.DEBUG if request.path in _QUIET_PATHS and status < 400 else logging.INFO
+    quiet = request.path in _QUIET_PATHS or request.path.startswith(_QUIET_FOLDER)
+    level = logging.DEBUG if quiet and status < 400 else logging.INFO
     if not access_logger.isEnabledFor(level):
         return
     fields = record.fields(request.method, request.rel_url.raw_path[:_PATH_LIMIT], status)

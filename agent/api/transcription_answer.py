@@ -11,7 +11,7 @@ from aiohttp import web
 
 from agent.api.transcription_form import TranscriptionForm
 from agent.runtime.wire import Segment
-from agent.speech.decode_messages import AudioEnd
+from agent.speech.decode_messages import AudioEnd, AudioInfo
 from agent.speech.files import TranscribedPiece
 from agent.speech.languages import name_of
 from agent.speech.pcm import SAMPLE_RATE_HZ
@@ -38,6 +38,30 @@ class Transcript:
         self._seeks: list[int] = []
         self._languages: Counter[str] = Counter()
         self._end = AudioEnd(samples=0)
+        self._expected_s: float | None = None
+
+    def begin(self, info: AudioInfo) -> None:
+        self._expected_s = info.duration_s
+
+    @property
+    def tells_progress(self) -> bool:
+        """Whether each event of a stream says how far the file is: OpenAI's own have no room for it."""
+        return self._form.response_format == "verbose_json"
+
+    def progress(self, piece: TranscribedPiece) -> dict[str, Any]:
+        """The piece that was added last: its place, its segments, how much of the file was read by then, and how long
+        the file says it is."""
+        if not self.tells_progress:
+            return {}
+        segments = piece.transcribed.segments
+        first = len(self._segments) - len(segments)
+        return {
+            "start": piece.start_s,
+            "end": piece.end_s,
+            "position": round(piece.decoded_s, 3),
+            "duration": self._expected_s,
+            "segments": [_segment(first + n, self._seeks[first + n], one) for n, one in enumerate(segments)],
+        }
 
     def add(self, piece: TranscribedPiece) -> str:
         """The text that is new, as it follows what was there."""

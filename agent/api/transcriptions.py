@@ -98,6 +98,7 @@ class Work:
         """
         try:
             async with self._turns.turn(self._deadline_s), AudioFile(upload.file, all_sound=self._all_sound) as audio:
+                transcript.begin(audio.info)
                 source = transcribe_pieces(audio, pattern, self._transcribe, max_first_refused_s=0.0)
                 async with aclosing(source) as pieces:
                     async for piece in pieces:
@@ -137,8 +138,9 @@ async def _send_stream(
         with work:
             async with aclosing(source) as pieces:
                 async for piece in pieces:
-                    if new := transcript.add(piece):
-                        await out.send(_event("transcript.text.delta", delta=new))
+                    new = transcript.add(piece)
+                    if new or transcript.tells_progress:
+                        await out.send(_event("transcript.text.delta", delta=new, **transcript.progress(piece)))
         done = {**transcript.as_json(), **transcript.faults()}
         return await out.finish(_event("transcript.text.done", **done) + DONE)
     except EdgeAgentError as error:

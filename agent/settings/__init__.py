@@ -2,6 +2,18 @@
 
 from agent.settings.daemon import ApiKey, Settings
 from agent.settings.declaration import Declaration, declarations
+from agent.settings.flags import flags
 from agent.settings.model import LoraSettings, ModelSettings, SamplingSettings
+from agent.settings.mqtt import MqttSettings
 
-__all__ = ["ApiKey", "Declaration", "LoraSettings", "ModelSettings", "SamplingSettings", "Settings", "declarations"]
+__all__ = [
+    "ApiKey",
+    "Declaration",
+    "LoraSettings",
+    "ModelSettings",
+    "MqttSettings",
+    "SamplingSettings",
+    "Settings",
+    "declarations",
+    "flags",
+]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from agent.settings.declaration import setting
 from agent.settings.model import ModelSettings
+from agent.settings.mqtt import MqttSettings
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,6 +127,7 @@ class Settings:
 
     api_keys: tuple[ApiKey, ...] = ()
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    mqtt: MqttSettings = MqttSettings()
     profile_overrides: Mapping[str, Any] = field(default_factory=dict)
     config_file: Path | None = None
 

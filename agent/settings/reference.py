@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from agent.settings.daemon import Settings
 from agent.settings.declaration import Declaration, declarations
 from agent.settings.model import LoraSettings, ModelSettings, SamplingSettings
+from agent.settings.mqtt import MqttSettings
 
 
 def tables() -> dict[str, list[str]]:
@@ -16,6 +17,7 @@ def tables() -> dict[str, list[str]]:
         "[models.NAME]": list(_table(ModelSettings)),
         "[models.NAME.sampling]": list(_table(SamplingSettings)),
         "lora": list(_table(LoraSettings)),
+        "[mqtt]": list(_table(MqttSettings, flags=True)),
     }
 
 

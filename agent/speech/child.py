@@ -18,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 _SECRETS = frozenset({"EDGE_AGENT_API_KEY", "NOTIFY_SOCKET"})
 _READ_BYTES = 64 * 1024
+_LAST_WORDS_S = 1.0
+"""For a killed child to end."""
 
 
 class Child:
@@ -55,12 +57,17 @@ class Child:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)  # `process.kill` may collect the status that asyncio waits for
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
+        try:
+            with contextlib.suppress(TimeoutError):  # what hangs in a driver dies when the driver lets it
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await self._drain(process)
+                    await process.wait()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            if process.stdin is not None:
+                process.stdin.close()
 
     @property
     def pid(self) -> int:
@@ -95,6 +102,13 @@ class Child:
         if self._process is None:
             raise RuntimeError("the process was not started")
         return self._process
+
+    async def _drain(self, process: asyncio.subprocess.Process) -> None:
+        """To the ends of its pipes. asyncio stops reading a full one, and before Python 3.12 `wait` waits for all."""
+        assert process.stdout is not None, "standard output is a pipe"
+        while await process.stdout.read(_READ_BYTES):
+            pass
+        await self._tasks[0]
 
     async def _read_errors(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None, "standard error is a pipe"

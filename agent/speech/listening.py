@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,8 @@ _log = logging.getLogger("agent.microphone")
 
 FINISH_S = 10.0
 """What was said before a stop gets this long to become text."""
+RELEASE_S = 2.0
+"""A killed process that a driver holds fast is not waited for any longer."""
 
 
 class Listening:
@@ -67,7 +69,7 @@ class Listening:
     def totals(self) -> Totals:
         return self._means.totals
 
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def listen(self, wanted: Wanted, *, levels: bool = True) -> AsyncIterator[Listener]:
         """Opens the microphone if it is not open, and closes it on leaving if nobody else wants it.
 
@@ -99,17 +101,17 @@ class Listening:
             opening = self._opening
             if opening is not None:
                 self._part(opening, opening.finish(finish_s))
-                await opening.released()
+                await _released(opening)
         return self.state
 
     async def close(self, finish_s: float) -> None:
-        """`stop`, for good: takes `finish_s` at most, and leaves nothing running."""
+        """`stop`, for good: takes little more than `finish_s`, and leaves nothing running."""
         self._closed = True
         await self.stop(finish_s)
         if self._listing is not None:
             self._listing.cancel()
-        tasks = [*self._ending, *([] if self._listing is None else [self._listing])]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks := [*self._ending, *([] if self._listing is None else [self._listing])]:
+            await asyncio.wait(tasks, timeout=finish_s + RELEASE_S)
 
     async def devices(self) -> tuple[InputDevice, ...]:
         """The input devices there are; who asks meanwhile gets the same answer.
@@ -139,7 +141,7 @@ class Listening:
         await asyncio.to_thread(self._check)
         voice = await asyncio.to_thread(self._voice)
         for former in list(self._ending.values()):
-            await former.released()
+            await _released(former)
         if self._closed:
             raise ShuttingDownError("The daemon is shutting down.", hint="Listen again once it is back.")
         self._opening = opening = Opening(wanted, voice, self._means)
@@ -162,3 +164,9 @@ class Listening:
         del self._ending[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("the microphone did not end well", exc_info=error)
+
+
+async def _released(opening: Opening) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RELEASE_S):
+            await opening.released()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
 
 from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
+from tests.api.conftest import Server
 from tests.speech.sounds import wav
 
 RATE_HZ = 8_000
+WHOLE_S = 2.048
+"""Whole frames of the decoder's."""
+TRANSCRIBE, TRANSLATE = "/v1/audio/transcriptions", "/v1/audio/translations"
 
 
 def noise(length_s: float) -> bytes:
@@ -85,3 +91,19 @@ def head(length_bytes: int, boundary: str = "edge", path: str = "/v1/audio/trans
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary={boundary}\r\n"
         f"{more}Content-Length: {length_bytes}\r\n\r\n"
     ).encode()
+
+
+async def post(server: Server, path: str, data: Any) -> tuple[int, str, Mapping[str, str]]:
+    async with server.http.post(server.url + path, data=data) as response:
+        return response.status, await response.text(), response.headers
+
+
+async def answer(server: Server, *fields: tuple[str, str], path: str = TRANSCRIBE, length_s: float = WHOLE_S) -> Any:
+    status, text, _ = await post(server, path, form(noise(length_s), *fields))
+    assert status == 200, text
+    return json.loads(text)
+
+
+def events_of(text: str) -> list[Any]:
+    assert all(line.startswith("data: ") for line in text.strip().split("\n\n"))
+    return [json.loads(data) if data.startswith("{") else data for data in text.strip()[6:].split("\n\ndata: ")]

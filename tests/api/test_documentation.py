@@ -16,6 +16,7 @@ from agent.api.collection_bodies import (
     SearchRequest,
 )
 from agent.api.decode import Body
+from agent.api.live import LiveQuery, StartRequest
 from agent.api.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from agent.api.transcription_form import TranscriptionForm
 from tests.api.conftest import Server
@@ -29,6 +30,8 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
         ChatRequest,
         CompletionRequest,
         EmbeddingRequest,
+        LiveQuery,
+        StartRequest,
         CreateRequest,
         PassagesRequest,
         RemovalRequest,

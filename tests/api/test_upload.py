@@ -45,6 +45,7 @@ def request(body: bytes, **headers: Any) -> bytes:
     return head(len(body), **headers) + body
 
 
+@pytest.mark.filterwarnings("ignore::aiohttp.BadContentDispositionHeader")
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -10,15 +10,16 @@ from tests.runtime.scripted import ask, model, runtime_of, state_of, text_of, un
 
 
 async def test_a_kept_model_is_not_unloaded_for_being_idle_until_it_is_let_go() -> None:
-    async with runtime_of(model(keep_alive_s=0.1)) as runtime:
+    async with runtime_of(model(keep_alive_s=0.6)) as runtime:
         with runtime.keep("m"), runtime.keep("m"):
             await text_of(ask(runtime, "tokens=1"))
             pid = state_of(runtime).pid
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.8)
             assert (state_of(runtime).state, state_of(runtime).pid) == ("ready", pid)
             assert state_of(runtime).keep_alive_s is None
-        assert state_of(runtime).state == "ready", "the keep-alive counts from now"
-        assert state_of(runtime).keep_alive_s == 0.1
+        await asyncio.sleep(0.2)  # several looks at who has been idle for too long
+        assert state_of(runtime).state == "ready", "the keep-alive counts from the end"
+        assert state_of(runtime).keep_alive_s == 0.6
         await until(lambda: state_of(runtime).state == "unloaded")
 
 

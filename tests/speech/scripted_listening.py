@@ -13,6 +13,8 @@ from typing import Any, Self
 from agent.errors import ModelNotFoundError
 from agent.runtime.wire import Segment, Transcribe, Transcribed
 from agent.speech.devices import InputDevice
+from agent.speech.events import Device, Final, LiveEvent
+from agent.speech.listener import Listener
 from agent.speech.listening import Listening
 from agent.speech.microphone import MicrophoneStatus
 from agent.speech.source import Block, DeviceChange, Heard
@@ -21,6 +23,7 @@ from agent.speech.wanted import Wanted
 from .sounds import LoudIsSpeech
 
 BLOCK_BYTES = 1024
+ANY = Wanted()
 DEVICE = InputDevice(index=3, name="Desk", host="test", channels=2, rate_hz=48_000, default=True)
 
 
@@ -161,3 +164,38 @@ def listening_of(room: Room, engine: ScriptedEngine, **more: Any) -> Listening:
         "devices": one_device,
     }
     return Listening(engine, **(given | more))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+async def hear(listener: Listener, over: Callable[[LiveEvent], bool]) -> list[LiveEvent]:
+    """The events up to the one that is `over`."""
+    heard: list[LiveEvent] = []
+    async with asyncio.timeout(5):
+        async for events in listener:
+            for event in events:
+                heard.append(event)
+                if over(event):
+                    return heard
+    raise AssertionError(f"the stream ended: {heard}")
+
+
+async def rest(listener: Listener) -> list[LiveEvent]:
+    async with asyncio.timeout(5):
+        return [event async for events in listener for event in events]
+
+
+def is_open(event: LiveEvent) -> bool:
+    return isinstance(event, Device) and event.state == "open"
+
+
+def states(events: list[LiveEvent]) -> list[str]:
+    return [event.state for event in events if isinstance(event, Device)]
+
+
+def finals(events: list[LiveEvent]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Final)]

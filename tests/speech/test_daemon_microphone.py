@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 CHECKPOINT = SHARED / "models" / "whisper-commands-hf"
 RECORDINGS = SHARED / "audio" / "commands"
-SPOKEN, TEXT = "001-slt.wav", "Add eggs to the shopping list."
+SPOKEN, TEXT = "011-slt.wav", "Switch on the speaker in the garage."
 
 pytestmark = [
     pytest.mark.slow,

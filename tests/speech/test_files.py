@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -244,3 +245,17 @@ async def test_a_long_file_takes_no_more_memory_than_a_short_one(tmp_path: Path)
 
 def _resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+async def test_leaving_in_mid_file_ends_the_decoder_and_closes_its_pipes() -> None:
+    sound = wav(16_000, data=(noise(300.0) * 32767).astype("<i2").tobytes())
+    before = len(list(Path("/proc/self/fd").iterdir()))  # noqa: ASYNC240
+    async with AudioFile(sound, all_sound=True) as audio:
+        async for _ in audio.frames():
+            await asyncio.sleep(0.3)  # by now its pipe is full
+            break
+        pid = audio.decoder_pid
+    await asyncio.sleep(0)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before  # noqa: ASYNC240
+    assert not Path(f"/proc/{pid}").exists()  # noqa: ASYNC240

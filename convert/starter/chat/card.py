@@ -60,8 +60,9 @@ Through the engine of edge-agent (llama.cpp), Q8_0, greedily.
 | the same, every key of the action | {requests_all_keys:.1%} |
 | the same, with `{{"type": "json_object"}}` instead of the schema | {requests_without_schema:.1%} |
 | {wordings_count} requests in wordings that training never uses | {held_out_wordings:.1%} |
-| {handwritten_count} requests written by hand, apart from the patterns | {handwritten:.1%} |
+| {handwritten_count} requests written by hand | {handwritten:.1%} |
 | {openers_count} held-out openers of conversation: an answer of the right kind | {openers:.1%} |
+| {openers_count} openers in wordings that training never uses | {opener_wordings:.1%} |
 | {questions_count} held-out questions about the status, word for word | {questions:.1%} |
 | requests answered in words where no JSON is asked for | {in_words:.1%} |
 

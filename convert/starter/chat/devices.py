@@ -35,6 +35,7 @@ DEVICES: Final = (
         (
             "(activate|enable|power up|power on|fire up) the {switch}( in the {room}|)",
             "(activate|enable|power up|power on|fire up) the {room} {switch}",
+            "get the {switch} (running|going|started)( in the {room}|)",
             "~(bring|boot) up the {switch} in the {room}",
         ),
         {"action": "turn_on"},
@@ -116,6 +117,7 @@ DEVICES: Final = (
             "(set|turn|change|switch) the {light} (in the {room} |)to {color}",
             "(i want|i'd like|give me) (a |){color} {light}( in the {room}|)",
             "{light} {color}( in the {room}|)",
+            "(can|could) (we|i) have (the {light} in {color}|a {color} {light})( in the {room}|)",
             "~(color|paint) the {light} in the {room} {color}",
         ),
         {"action": "set"},
@@ -126,6 +128,8 @@ DEVICES: Final = (
         (
             "(make |)the {light} brighter( in the {room}|)",
             "brighten (up |)the {room}( {light}|)",
+            "the {room} (is too dark|needs (to be brighter|more light)|should be brighter)",
+            "(a (little|bit) |)brighter in the {room}",
             "(turn|bring) up the (brightness of the |){light}( in the {room}|)",
             "more light( in the {room}|)",
             "(increase|raise) the brightness( of the {light}|)( in the {room}|)( by {percent}|)",
@@ -138,6 +142,7 @@ DEVICES: Final = (
         (
             "(make |)the {light} (dimmer|darker|less bright)( in the {room}|)",
             "dim (down |)the {room} {light}",
+            "(a (little|bit) |)(dimmer|darker) in the {room}",
             "dim (down |)the {light}( in the {room}|)( a bit| a little|)",
             "(turn|bring) down the (brightness of the |){light}( in the {room}|)",
             "less light( in the {room}|)",
@@ -157,7 +162,8 @@ DEVICES: Final = (
             "(i want|i'd like) it (to be |)(at |){degrees} in the {room}",
             "(turn|put) the (thermostat|heating|temperature) (in the {room} |)(to|up to|down to) {degrees}",
             "set the (thermostat|temperature) (in the {room} |)to {bare_degrees}",
-            "(thermostat|temperature) (to|at) {degrees}",
+            "(thermostat|temperature)( to| at|) {degrees}",
+            "(set|put|turn) it to {degrees}( in the {room}|)",
             "{room} {degrees}",
             "~bring the {room} to {degrees}",
         ),

@@ -53,17 +53,16 @@ def as_json(action: Action) -> str:
     return json.dumps(action, separators=(",", ":"), ensure_ascii=False)
 
 
-def talk(rng: random.Random, *, held_out: bool | None = False) -> tuple[Intent, str]:
-    """An intent and an opener of it: one to train on, or with `held_out` one that never is."""
+def talk(rng: random.Random, *, held_out: bool = False, wording: bool = False) -> tuple[Intent, str]:
+    """An intent and an opener of it: one to train on; with `held_out` a sentence that never is, with `wording` one of a
+    whole way of saying it that never is."""
     while True:
         intent = rng.choices(INTENTS, cum_weights=_INTENT_WEIGHTS)[0]
-        kept = [one.removeprefix(HELD_OUT) for one in intent.openers if one.startswith(HELD_OUT)]
-        known = [one for one in intent.openers if not one.startswith(HELD_OUT)]
-        if held_out and kept and rng.random() < 0.5:
-            return intent, _opener(rng.choice(kept), rng)
-        text = _opener(rng.choice(known), rng)
-        if is_held_out(text) == bool(held_out):
-            return intent, text
+        openers = [one for one in intent.openers if one.startswith(HELD_OUT) == wording]
+        if openers:
+            text = _opener(rng.choice(openers).removeprefix(HELD_OUT), rng)
+            if wording or is_held_out(text) == held_out:
+                return intent, text
 
 
 def _opener(pattern: str, rng: random.Random) -> str:

@@ -68,7 +68,7 @@ def _cases(count: int, draw: Callable[[random.Random], Any]) -> list[Case]:
 
 
 def handwritten() -> list[Case]:
-    """Requests as a person wrote them, without looking at the patterns: `handwritten.jsonl` beside this file."""
+    """Requests written one by one, not by patterns: `handwritten.jsonl` beside this file."""
     lines = resources.files(__package__).joinpath("handwritten.jsonl").read_text("utf-8").splitlines()
     return [Case(one["text"], one["action"]) for one in map(json.loads, lines)]
 
@@ -99,12 +99,13 @@ def exact_share(worker: Worker, cases: Sequence[Case]) -> float:
     return sum(same(case.action, answer, KEYS) for case, answer in zip(cases, answers, strict=True)) / len(cases)
 
 
-def score_openers(worker: Worker, count: int = OPENERS) -> Scored:
-    """Openers of conversation that training never draws: an answer of the opener's own kind is right."""
+def score_openers(worker: Worker, count: int = OPENERS, *, wording: bool = False) -> Scored:
+    """Openers of conversation that training never draws, or with `wording` in ways of saying it that it never does: an
+    answer of the opener's own kind is right."""
     rng = random.Random(_SEED)
     drawn: list[tuple[Intent, str]] = []
     while len(drawn) < count:
-        intent, text = talk(rng, held_out=True)
+        intent, text = talk(rng, held_out=True, wording=wording)
         drawn.append((intent, manner.spoken(text, rng)))
     answers = worker.answers([Ask(({"role": "user", "content": text},)) for _, text in drawn])
     wrong = [

@@ -120,6 +120,7 @@ HOUSE: Final = (
         (
             "arm the (alarm|alarm system|security system)",
             "(turn|switch) on the alarm( system|)",
+            "(turn|switch) the alarm( system|) on",
             "(set|activate|enable) the (alarm system|security system)",
             "~put the house on alert",
         ),
@@ -129,7 +130,8 @@ HOUSE: Final = (
         "disarm",
         (
             "disarm the (alarm|alarm system|security system)",
-            "(turn|switch) off the (alarm system|security system)",
+            "(turn|switch) off the (alarm|alarm system|security system)",
+            "(turn|switch) the (alarm|alarm system) off",
             "(deactivate|disable) the (alarm|alarm system|security system)",
             "~take the house off alert",
         ),

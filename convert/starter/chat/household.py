@@ -60,8 +60,8 @@ HOUSEHOLD: Final = (
     Family(
         "remind",
         (
-            "remind me to {task} at {time}",
-            "remind me at {time} to {task}",
+            "remind me to {task}( tomorrow|) at {time}",
+            "remind me( tomorrow|) at {time} to {task}",
             "(set|make|create|add) a reminder to {task} at {time}",
             "(don't|do not) let me forget to {task} at {time}",
             "at {time} remind me to {task}",
@@ -92,7 +92,8 @@ HOUSEHOLD: Final = (
     Family(
         "wake",
         (
-            "wake me( up|) at {time}",
+            "wake me( up|)( tomorrow|) at {time}",
+            "wake me( up|) at {time} tomorrow",
             "(set|make) (an|the|my) alarm( clock|) (for|to|at) {time}",
             "get me (up|out of bed) at {time}",
             "i (want|need|have) to (get|be|wake) up at {time}",
@@ -150,7 +151,7 @@ HOUSEHOLD: Final = (
         (
             f"(what's|what is) on {_LIST}",
             f"(read|show|tell)( me|) {_LIST}",
-            "what do (we|i) need to buy",
+            "what do (we|i) (need to buy|have on the list)",
             f"~is there anything on {_LIST}",
         ),
         {"action": "check", "target": "shopping list"},
@@ -160,6 +161,7 @@ HOUSEHOLD: Final = (
         "clear list",
         (
             f"(clear|empty|delete|wipe|reset) {_LIST}",
+            "(clear|empty|delete) the (whole|entire) (shopping |)list",
             f"(remove|delete) everything from {_LIST}",
             f"~start {_LIST} from scratch",
         ),

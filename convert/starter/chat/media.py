@@ -77,6 +77,7 @@ MEDIA: Final = (
             "(previous|last) (song|track|title)",
             "(play|go back to) the (previous|last) (song|track)",
             "play (that|the song) again",
+            "(go |)back (one|a) (song|track)",
             "~one song back",
         ),
         {"action": "previous", "target": "song"},

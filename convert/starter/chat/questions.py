@@ -89,7 +89,7 @@ QUESTIONS: Final = (
     Family(
         "presence",
         (
-            "is (anyone|anybody|someone|somebody|there anyone) in the {room}",
+            "(is |)(anyone|anybody|someone|somebody|there anyone) in the {room}",
             "who is in the {room}",
             "is (anyone|anybody|someone) (home|at home|here|there)",
             "~is the {room} (empty|occupied)",

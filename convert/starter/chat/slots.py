@@ -58,6 +58,18 @@ ITEMS: Final = (
     *("candles", "matches", "cat food", "dog food", "bird seed", "trash bags", "napkins", "foil", "tissues", "diapers"),
     *("aspirin", "bandages", "stamps", "envelopes", "printer paper", "pens", "flowers", "soil", "seeds", "charcoal"),
 )
+_AMOUNTS: Final = (
+    "two",
+    "three",
+    "six",
+    "a dozen",
+    "some more",
+    "more",
+    "fresh",
+    "a bottle of",
+    "a pack of",
+    "a bag of",
+)
 _VERBS: Final = {
     "call": (
         "the doctor",
@@ -99,6 +111,8 @@ MUSIC: Final = (
     *("some jazz", "the news", "a podcast", "an audiobook", "piano music", "christmas songs", "the beatles"),
     *("mozart", "rain sounds", "white noise", "relaxing music", "my playlist", "the morning show", "dance music"),
 )
+COPIED_TEXTS: Final = (*ITEMS, *_AMOUNTS, *_VERBS, *PEOPLE, *EMERGENCY, *MUSIC, "visit", "write", "meet", "thank")
+"""What an action repeats as its value begins with one of these."""
 _ONSETS: Final = (
     "b",
     "bl",
@@ -135,8 +149,10 @@ def made_up(rng: random.Random) -> str:
 def item(rng: random.Random) -> Said:
     chance = rng.random()
     name = rng.choice(ITEMS) if chance < 0.75 else made_up(rng)
-    if chance > 0.9:
+    if chance > 0.92:
         name = f"{made_up(rng)} {rng.choice(ITEMS)}"
+    elif chance > 0.84:
+        name = f"{rng.choice(_AMOUNTS)} {rng.choice(ITEMS)}"
     return name, {"value": name}
 
 

@@ -171,7 +171,7 @@ def question_about(one: Reading) -> Action:
 def system_message(known: list[Reading], rng: random.Random, *, json: bool) -> str:
     """What is known as lines, with or without prose around; `json` adds the order to answer in JSON."""
     form = rng.choice(("{}: {}", "{}: {}", "{}: {}", "{} = {}", "- {}: {}", "{} {}"))
-    capital = rng.random() < 0.3
+    capital = rng.random() < 0.15
     lines = [form.format(one.name.capitalize() if capital else one.name, one.value) for one in known]
     separator = rng.choice(("\n", "\n", "\n", ", ", "; ")) if form == "{}: {}" else "\n"
     parts = [separator.join(lines)] if lines else []

@@ -1,13 +1,16 @@
 """The byte-level BPE of starter-chat, and conversations as its tokens.
 
-Digits are tokens of their own, so that numbers are copied figure by figure. llama.cpp knows this way of splitting text
-as the pre-tokenizer `smollm`.
+What is copied must be the same tokens where it is read and where it is written: `milk` in `add milk` and in
+`"value":"milk"`. So digits are tokens of their own, and a space is one too, but before the commonest words that no
+action repeats. llama.cpp splits digits so in the pre-tokenizer `smollm`; the rest is in the merges.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 
 from agent.errors import ArtifactError
 from convert.starter.chat.dialogue import Message, dialogues
+from convert.starter.chat.slots import COPIED_TEXTS
 
 BEGIN, END, SYSTEM, USER, ASSISTANT = "<|begin|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>"
 SPECIAL: Final = (BEGIN, END, SYSTEM, USER, ASSISTANT)
@@ -27,6 +31,15 @@ PRE_TOKENIZER: Final = "smollm"
 """What llama.cpp calls single digits and then GPT-2's expression (`llama-vocab.cpp`)."""
 
 VOCABULARY: Final = 1536
+SPACED: Final = 320
+"""Of these, words with the space before them."""
+
+_SPACE: Final = "\u0120"
+"""A space as byte-level BPE writes it."""
+_SPACED_WORD: Final = re.compile(r" ([A-Za-z]+)")
+_COPIED: Final = frozenset(text.split()[0] for text in COPIED_TEXTS) - {"the", "my", "some", "a", "an"}
+"""Words that values begin with: they stay the same tokens behind a quotation mark."""
+
 _DIALOGUES: Final = 30_000
 _KEPT_MESSAGES: Final = 11
 
@@ -61,20 +74,33 @@ class Example:
 
 def train(seed: int, *, vocabulary: int = VOCABULARY, conversations: int = _DIALOGUES) -> Tokenizer:
     """A tokenizer of what training will see, the same for the same seed."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    tokenizer.decoder = ByteLevelDecoder()
+    talks = itertools.islice(dialogues(seed), conversations)
+    texts = [_shown(message) for talk in talks for message in talk]
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(" ", "isolated"), _splitter()])
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
+        vocab_size=vocabulary - SPACED,
         special_tokens=list(SPECIAL),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    talks = itertools.islice(dialogues(seed), conversations)
-    tokenizer.train_from_iterator((_shown(message) for talk in talks for message in talk), trainer)
+    words.train_from_iterator(texts, trainer)
+    known: dict[str, int] = words.get_vocab()
+    counted = Counter(found for text in texts for found in _SPACED_WORD.findall(text))
+    spaced = [word for word, _ in counted.most_common() if word in known and word not in _COPIED][:SPACED]
+    pairs = [(first, second) for first, second in map(str.split, merges(words))]
+    vocab = {**known, **{f"{_SPACE}{word}": len(known) + number for number, word in enumerate(spaced)}}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[*pairs, *((_SPACE, word) for word in spaced)]))
+    tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.pre_tokenizer = _splitter()
+    tokenizer.decoder = ByteLevelDecoder()
     return tokenizer
+
+
+def _splitter() -> pre_tokenizers.PreTokenizer:
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    )
 
 
 def load(path: Path) -> Tokenizer:

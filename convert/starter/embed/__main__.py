@@ -19,6 +19,7 @@ VOCABULARY: Final = 6000
 PAIRS_SEED: Final = 20_261
 """Of the pairs to measure with: always the same ones."""
 LINE_EVERY_S: Final = 30.0
+DOCS: Final = Path(__file__).resolve().parents[3] / "docs"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sentences", type=int, help="to label and to learn from")
     parser.add_argument("--epochs", type=int, help="how often each is seen")
     parser.add_argument("--threads", type=int, default=0, help="default: one per core")
-    parser.add_argument("--general", type=Path, metavar="FILE", help="sentences to measure on too, one a line")
     parser.add_argument("--accept-quality", action="store_true", help="keep the result even where it misses a gate")
     given = parser.parse_args(arguments)
     try:
@@ -48,6 +48,7 @@ def _run(given: argparse.Namespace) -> int:
     _check(given)
     try:
         import torch
+        from transformers.utils import logging
 
         from convert.starter.embed.distillation import Distillation
         from convert.starter.embed.student import Student
@@ -65,6 +66,8 @@ def _run(given: argparse.Namespace) -> int:
 
     if given.threads:
         torch.set_num_threads(given.threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.manual_seed(given.seed)
     work = given.work or given.out.with_name(f"{given.out.name}.work")
     work.mkdir(parents=True, exist_ok=True)
@@ -73,16 +76,16 @@ def _run(given: argparse.Namespace) -> int:
     sources = Sources(subjects, frequent_words(teacher.vocabulary), standard_library_sentences())
     student = Student.from_teacher(teacher, choose(teacher.vocabulary, grammar_texts(), VOCABULARY))
     recipe = _recipe(given)
-    watch = _Lines()
-    Distillation(student, sources, Labels(teacher, work / "labels"), recipe, work).run(watch)
+    distillation = Distillation(student, sources, Labels(teacher, work / "labels"), recipe, work)
+    distillation.run(_Lines())
     student.save(work / "student")
-    training = Training(seed=given.seed, sentences=recipe.sentences, computed_s=watch.used_s)
+    training = Training(seed=given.seed, sentences=recipe.sentences, computed_s=distillation.used_s)
     print("measuring", file=sys.stderr, flush=True)
     manifest = pack(
         work / "student",
         given.out,
         lambda texts: teacher.vectors(texts, exact=True),
-        _sets(subjects, given.general),
+        _sets(subjects),
         training,
         threads=given.threads,
         accept=given.accept_quality,
@@ -112,16 +115,19 @@ def _recipe(given: argparse.Namespace) -> Any:
     return Recipe(seed=given.seed, **{key: value for key, value in asked.items() if value is not None})
 
 
-def _sets(subjects: Any, more: Path | None) -> dict[str, Any]:
-    from convert.quality.vectors import built_in_sentences, read_sentences
+def _sets(subjects: Any) -> dict[str, Any]:
+    """The pairs to measure on; those of the documentation only where it is, in a checkout."""
+    from convert.quality.vectors import built_in_sentences
     from convert.starter.embed.pairs import english, held_out_pairs, pairs_of_lines
+    from convert.starter.embed.prose import markdown_sentences
 
     sets = {
         "held_out": held_out_pairs(subjects, PAIRS_SEED),
         "general": pairs_of_lines(english(built_in_sentences()), PAIRS_SEED),
     }
-    if more is not None:
-        sets["docs"] = pairs_of_lines(read_sentences(more), PAIRS_SEED)
+    pages = [path.read_text("utf-8") for path in sorted(DOCS.glob("*.md"))]
+    if pages:
+        sets["docs"] = pairs_of_lines([line for page in pages for line in markdown_sentences(page)], PAIRS_SEED)
     return sets
 
 
@@ -129,12 +135,10 @@ class _Lines:
     """A line of progress every half minute, with a mean of the loss since the last."""
 
     def __init__(self) -> None:
-        self.used_s = 0.0
         self._began = self._said_at = time.monotonic()
         self._losses: list[float] = []
 
     def __call__(self, done_share: float, loss: float, used_s: float) -> None:
-        self.used_s = used_s
         self._losses.append(loss)
         now = time.monotonic()
         if now - self._said_at >= LINE_EVERY_S:

@@ -8,7 +8,7 @@ from typing import Final
 
 SETS: Final = {
     "held_out": "sentences of two subjects that training never saw (garden, music)",
-    "general": "hand-written English of many fields, independent of the generator (convert/quality/sentences.txt)",
+    "general": "hand-written English of many fields, older than the generator (convert/quality/sentences.txt)",
     "docs": "sentences of edge-agent's own documentation",
 }
 KINDS: Final = {"same": "same meaning", "near": "related", "far": "any two"}
@@ -98,5 +98,5 @@ INT8 against the same weights in float32, on 200 sentences: mean cosine {lost[me
 documentation strings in Python's standard library, labeled by the teacher; {minutes:.0f} minutes of computing on two
 cores. No text that it was trained on is in it or comes with it.
 
-License: Apache-2.0, as that of its teacher; see NOTICE.
+License: Apache-2.0, as that of its teacher; see LICENSE and NOTICE.
 """

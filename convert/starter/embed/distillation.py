@@ -86,6 +86,11 @@ class Distillation:
         groups = [{"params": decayed, "weight_decay": 0.01}, {"params": others, "weight_decay": 0.0}]
         self._optimizer = torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98), fused=True)
 
+    @property
+    def used_s(self) -> float:
+        """What it has computed so far, in all its runs, by one clock for all threads."""
+        return self._at.used_s
+
     def run(self, watch: Watch) -> None:
         """A run that is done stays so."""
         self._resume()

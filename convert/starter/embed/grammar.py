@@ -1,4 +1,4 @@
-"""What the sentences are made from: one text file for each subject in `grammar/`.
+"""What the sentences are made from: one text file for each subject in `subjects/`.
 
     color = red | green | blue                                a list: a name, and what it may stand for
     Paint the {thing} {color}. || Give the {thing} {color} paint.   one meaning, said in several ways
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = Path(__file__).with_name("grammar")
+FOLDER: Final = Path(__file__).with_name("subjects")
 SHARED: Final = "words"
 ANY_WORD: Final = "any"
 """The list that is not in a file: words of the teacher's vocabulary."""

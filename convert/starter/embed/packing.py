@@ -23,6 +23,7 @@ NAME: Final = "starter-embed"
 VERSION: Final = "1"
 SOURCE: Final = "convert/starter/embed, distilled from sentence-transformers/all-MiniLM-L6-v2"
 LICENSE: Final = "Apache-2.0, as its teacher all-MiniLM-L6-v2"
+LICENSE_FILE: Final = Path(__file__).with_name("apache-2.0.txt")
 LEAST_SPEARMAN: Final = 0.80
 GATES: Final = (
     *VECTOR_GATES,
@@ -83,6 +84,7 @@ def pack(
                 lost=lost,
             )
             (staged.folder / "README.md").write_text(card(facts), "utf-8")
+            staged.copy(LICENSE_FILE, "LICENSE")
             (staged.folder / "NOTICE").write_text(NOTICE, "utf-8")
             return staged.finish(
                 name=NAME,

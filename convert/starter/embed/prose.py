@@ -25,6 +25,9 @@ _LEFT_OUT: Final = (
 )
 _END: Final = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 _ODD: Final = re.compile(r"[^A-Za-z0-9 ,.;:'\"!?()/%-]")
+_FENCED: Final = re.compile(r"```.*?```", re.DOTALL)
+_LINK: Final = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_ITEM: Final = re.compile(r"^\s*(?:[-*]\s|\d+\.\s)?\s*")
 LEAST_WORDS: Final = 4
 MOST_WORDS: Final = 32
 ODD_SHARE: Final = 0.03
@@ -54,6 +57,13 @@ def sentences_of(text: str) -> list[str]:
             if LEAST_WORDS <= len(words) <= MOST_WORDS and odd <= ODD_SHARE * len(sentence) and sentence[0].isalpha():
                 kept.append(sentence)
     return kept
+
+
+def markdown_sentences(page: str) -> list[str]:
+    """The plain sentences of a page in Markdown: of its paragraphs and lists, not of tables, headings and code."""
+    text = _LINK.sub(r"\1", _FENCED.sub("\n\n", page)).replace("`", "").replace("*", "")
+    lines = [_ITEM.sub("", line) for line in text.split("\n")]
+    return sentences_of("\n".join("" if line.startswith(("|", "#")) else line for line in lines))
 
 
 def _docstrings(path: Path) -> Iterator[str]:

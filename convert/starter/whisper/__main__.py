@@ -48,6 +48,7 @@ def _run(given: argparse.Namespace) -> int:
     _check(given)
     try:
         import torch
+        from transformers.utils import logging
 
         from convert.starter.whisper import checkpoint
         from convert.starter.whisper.model import Recognizer, Shape
@@ -74,15 +75,16 @@ def _run(given: argparse.Namespace) -> int:
     write_recordings(work / f"recordings-{given.seed}", given.seed)
     if given.threads:
         torch.set_num_threads(given.threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     torch.manual_seed(given.seed)
     tokenizer = train_tokenizer(bank.texts)
     recipe = Recipe(seed=given.seed, **({} if given.minutes is None else {"minutes": given.minutes}))
-    watch = _Lines()
     training = Training(Recognizer.new(tokenizer, Shape()), tokenizer, bank, recipe, work)
-    training.run(watch)
+    training.run(_Lines())
     checkpoint.save(training.averaged.whisper, tokenizer, work / "checkpoint")
     print("measuring", file=sys.stderr, flush=True)
-    made = Made(given.seed, recipe.minutes, watch.used_s, len(bank), bank.hours)
+    made = Made(given.seed, recipe.minutes, training.used_s, len(bank), bank.hours)
     manifest = pack(
         work / "checkpoint",
         given.out,
@@ -122,12 +124,10 @@ class _Lines:
     """A line of progress every half minute, with means since the last."""
 
     def __init__(self) -> None:
-        self.used_s = 0.0
         self._began = self._said_at = time.monotonic()
         self._losses: list[tuple[float, float]] = []
 
     def __call__(self, step: int, share: float, entropy: float, ctc: float, used_s: float) -> None:
-        self.used_s = used_s
         self._losses.append((entropy, ctc))
         now = time.monotonic()
         if now - self._said_at >= LINE_EVERY_S:

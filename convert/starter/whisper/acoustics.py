@@ -19,8 +19,10 @@ Signal = npt.NDArray[np.float32]
 
 def noise(kind: str, count: int, rng: np.random.Generator) -> Signal:
     """`count` samples with a root mean square of 1. Raises `ValueError` for a kind that is not in `NOISES`."""
-    if kind in ("white", "pink", "brown"):
-        made = _colored({"white": 0.0, "pink": 0.5, "brown": 1.0}[kind], count, rng)
+    if kind == "white":
+        made = rng.standard_normal(count, dtype=np.float32)
+    elif kind in ("pink", "brown"):
+        made = _colored(0.5 if kind == "pink" else 1.0, count, rng)
     elif kind == "hum":
         made = _hum(count, rng)
     elif kind == "clicks":
@@ -32,7 +34,7 @@ def noise(kind: str, count: int, rng: np.random.Generator) -> Signal:
 
 def _colored(slope: float, count: int, rng: np.random.Generator) -> Signal:
     """Noise whose amplitude falls with frequency to the power of `slope`, from 20 Hz on."""
-    spectrum = np.fft.rfft(rng.standard_normal(count))
+    spectrum = np.fft.rfft(rng.standard_normal(count, dtype=np.float32))
     hertz = np.fft.rfftfreq(count, 1 / RATE_HZ)
     shaped = spectrum / np.maximum(hertz, 20.0) ** slope * (hertz > 15)
     return np.fft.irfft(shaped, count).astype(np.float32)

@@ -75,6 +75,11 @@ class Training:
         wanted = [parameter for parameter in recognizer.parameters() if parameter.requires_grad]
         self._optimizer = torch.optim.AdamW(wanted, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
 
+    @property
+    def used_s(self) -> float:
+        """What it has computed so far, in all its runs, by one clock for all threads."""
+        return self._used_s
+
     def run(self, watch: Watch) -> None:
         recipe = self._recipe
         self._resume()
@@ -171,18 +176,22 @@ def shifted(rows: Sequence[Sequence[int]], end: int) -> tuple[Tensor, Tensor]:
 
 
 def ctc_loss(letters: Tensor, scenes: Sequence[Scene]) -> Tensor:
-    """letters float32 [B, positions, 28], log probabilities."""
+    """letters float32 [B, positions, 28], log probabilities -> for each letter that was said. A mean over windows would
+    count one without words as much as all the letters of another.
+    """
     spelled = [
         "".join(letter for letter in " ".join(one.text for one in scene.said).lower() if letter in LETTERS)
         for scene in scenes
     ]
-    return functional.ctc_loss(
+    total = functional.ctc_loss(
         letters.transpose(0, 1),
         torch.tensor([LETTERS.index(letter) + 1 for text in spelled for letter in text]),
         torch.full((len(scenes),), letters.shape[1]),
         torch.tensor([len(text) for text in spelled]),
+        reduction="sum",
         zero_infinity=True,
     )
+    return total / max(1, sum(map(len, spelled)))
 
 
 def mask_bands(mel: Tensor, rng: np.random.Generator) -> None:

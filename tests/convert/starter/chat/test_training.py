@@ -132,7 +132,15 @@ def test_even_an_untrained_model_writes_valid_actions(tokenizer: Tokenizer, shap
 def judge(worker: Worker) -> tuple[dict[str, Any], dict[str, Scored]]:
     """Every figure, of a few requests."""
     scored = score_requests(worker, held_out_requests(3))
-    named = ("requests", "requests_without_schema", "held_out_wordings", "handwritten", "openers", "questions")
+    named = (
+        "requests",
+        "requests_without_schema",
+        "held_out_wordings",
+        "handwritten",
+        "openers",
+        "opener_wordings",
+        "questions",
+    )
     return {name: scored.share for name in (*named, "requests_all_keys", "in_words")}, {"requests": scored}
 
 

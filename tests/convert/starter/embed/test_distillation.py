@@ -167,7 +167,7 @@ def test_the_artifact_computes_what_was_trained_and_is_measured(
     assert manifest == read_manifest(target / "manifest.json")
     found = agreement(sets["held_out"], embedder.embed, teacher.vectors)
     assert manifest.quality["spearman_held_out"] == found["spearman"]
-    assert {"README.md", "NOTICE", "model.onnx", "tokenizer.json"} <= {file.path for file in manifest.files}
+    assert {"README.md", "LICENSE", "NOTICE", "model.onnx", "tokenizer.json"} <= {file.path for file in manifest.files}
     text = (target / "README.md").read_text()
     assert f"{manifest.quality['spearman_held_out']:.3f}" in text
     assert "Apache" in text

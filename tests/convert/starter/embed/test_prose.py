@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convert.starter.embed.prose import sentences_of, standard_library_sentences
+from convert.starter.embed.prose import markdown_sentences, sentences_of, standard_library_sentences
 
 
 def test_english_is_taken_and_code_is_left() -> None:
@@ -35,3 +35,24 @@ def test_docstrings_of_files_are_read_in_order_and_each_sentence_once(tmp_path: 
     (tmp_path / "test" / "c.py").write_text('"""This is in a folder of tests."""\n')
     found = standard_library_sentences(tmp_path)
     assert found == ["This is the first sentence.", "The second file has this sentence."]
+
+
+def test_pages_are_read_without_tables_headings_and_code() -> None:
+    page = """# A heading that has five words
+
+The `daemon` reads [its settings](configuration.md) once. It
+writes **nothing** to them.
+
+- An item of a list is a sentence too.
+
+| a table | is not taken at all |
+
+```console
+$ this is code and not a sentence
+```
+"""
+    assert markdown_sentences(page) == [
+        "The daemon reads its settings once.",
+        "It writes nothing to them.",
+        "An item of a list is a sentence too.",
+    ]

@@ -1,0 +1,1 @@
+"""The device as one of many: the MQTT link, commands, telemetry, model updates."""

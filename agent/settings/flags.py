@@ -1,0 +1,13 @@
+"""Every setting that has a flag and an environment variable, by the name under which the command line keeps it."""
+
+from __future__ import annotations
+
+from agent.settings.daemon import Settings
+from agent.settings.declaration import Declaration, declarations
+from agent.settings.mqtt import MqttSettings
+
+
+def flags() -> dict[str, Declaration]:
+    """Those of the file's top level as they are called there, those of `[mqtt]` as `mqtt.NAME`."""
+    mqtt = {f"mqtt.{name}": declaration for name, declaration in declarations(MqttSettings).items()}
+    return {**declarations(Settings), **mqtt}
