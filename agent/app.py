@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.api.counted import CountedPasses
@@ -22,7 +22,7 @@ from agent.api.parts import CONNECTIONS, METRICS
 from agent.api.security import check_binding
 from agent.api.server import make_app
 from agent.config import unknown_variables
-from agent.errors import ConfigError, EdgeAgentError, UnavailableError
+from agent.errors import ArtifactError, ConfigError, EdgeAgentError, UnavailableError
 from agent.hardware import board as boards
 from agent.hardware.memory import budget_bytes, read_memory
 from agent.hardware.profile import choose, load_profiles
@@ -38,6 +38,8 @@ from agent.speech.listening import Listening
 from agent.speech.live_engine import RuntimeEngine
 from agent.speech.passes import TranscribeCall
 from agent.speech.wanted import Wanted
+from agent.starter.bundle import bundled, serving
+from agent.store.layout import StoredModel
 from agent.store.store import Store
 from agent.version import version
 from agent.wiring import (
@@ -205,7 +207,7 @@ class Daemon:
         for broken in listing.broken:
             _log.warning("version %s of model %s cannot be used: %s", broken.version, broken.name, broken.reason)
         specs = plan_models(
-            listing.models,
+            [*listing.models, *self._starters(listing.models, settings)],
             self._profile,
             settings.models,
             self._plan_budget_bytes,
@@ -216,6 +218,19 @@ class Daemon:
         for name in settings.models.keys() - {spec.name for spec in specs}:
             _log.warning("models.%s is configured, but no such model is in the store and it has no path", name)
         return specs
+
+    def _starters(self, stored: Sequence[StoredModel], settings: Settings) -> list[StoredModel]:
+        files = {name: said.task or "generate" for name, said in settings.models.items() if said.path is not None}
+        try:
+            return serving(
+                bundled(),
+                settings.starter_models,
+                names={model.name for model in stored} | files.keys(),
+                tasks={model.manifest.task for model in stored if model.active} | set(files.values()),
+            )
+        except ArtifactError as error:
+            _log.warning("%s", error)
+            return []
 
     def _transcribing(self, model: str | None) -> str:
         return choose_model(self._runtime.models(), model, "transcribe")

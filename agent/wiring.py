@@ -16,7 +16,7 @@ from agent.speech.wanted import Wanted
 MIB = 1024 * 1024
 LISTENING = frozenset({"microphone", "live_model", "live_language", "live_prompt"})
 """Settings whose new value counts when the microphone is opened next."""
-LIVE = frozenset({"keep_alive_s", "log_level", "log_format", *LISTENING})
+LIVE = frozenset({"keep_alive_s", "log_level", "log_format", "starter_models", *LISTENING})
 """Settings, besides API keys and models, whose new value counts after a reload; the others need a restart."""
 
 

@@ -43,7 +43,8 @@ class Daemon:
         self.port = _free_port()
         self.ready_s = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        lines = [f"{key} = {_toml(value)}" for key, value in (settings or {}).items()]
+        chosen = {"starter_models": "never", **(settings or {})}
+        lines = [f"{key} = {_toml(value)}" for key, value in chosen.items()]
         for name, table in (models or {}).items():
             lines.append(f'[models."{name}"]')
             lines += [f"{key} = {_toml(value)}" for key, value in table.items()]

@@ -21,11 +21,15 @@ STOP_TIMEOUT_S = 30.0
 
 
 def environment_for(folder: Path, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment without anything that configures edge-agent, and with `folder` as home."""
+    """This process's environment without anything that configures edge-agent, and with `folder` as home.
+
+    Models that ship with edge-agent are not served unless `extra` says so: most tests bring their own.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("EDGE_AGENT_", "XDG_"))}
     for name in ("NOTIFY_SOCKET", "STATE_DIRECTORY", "JOURNAL_STREAM"):
         kept.pop(name, None)
-    return {**kept, "HOME": str(folder), "PYTHONPATH": str(ROOT), **(extra or {})}
+    ours = {"HOME": str(folder), "PYTHONPATH": str(ROOT), "EDGE_AGENT_STARTER_MODELS": "never"}
+    return {**kept, **ours, **(extra or {})}
 
 
 def edge_agent(

@@ -102,6 +102,15 @@ def test_flag_beats_variable_beats_file_beats_default(
         ("[[api_keys]]\nname = 'a'\nsha256 = 'abc'", "api_keys[0].sha256", ["64 hexadecimal digits"]),
         ("[[api_keys]]\nname = 'a'\nkye = 'x'", "api_keys[0].kye", ["Did you mean key?"]),
         ("[[api_keys]]\nname='a'\nkey='x'\n[[api_keys]]\nname='a'\nkey='y'", "api_keys", ["'a' names two keys"]),
+        ("mqtt = 'mqtt://h'", "mqtt", ["[mqtt]"]),
+        ("[mqtt]\nurls = 'x'", "mqtt.urls", ["mqtt.urls", "Did you mean url?"]),
+        ("[mqtt]\nurl = 3", "mqtt.url", ["mqtt.url = 3", "a list, each a string"]),
+        ("[mqtt]\nkeepalive_s = 0", "mqtt.keepalive_s", ["mqtt.keepalive_s = 0", "from 5 to 65535 (seconds)"]),
+        ("[mqtt]\nprotocol = '3'", "mqtt.protocol", ["'3'", "one of auto, 5, 3.1.1"]),
+        ("[mqtt]\npassword = 3", "mqtt.password", ["mqtt.password = (hidden)"]),
+        ("[mqtt]\npassword = 'x'", "mqtt.username", ["without mqtt.username"]),
+        ("[mqtt]\nusername = 'a'\npassword = 'x'\npassword_file = 'y'", "mqtt.password", ["expected one"]),
+        ("[mqtt]\nkey_file = 'x'", "mqtt.key_file", ["without mqtt.cert_file"]),
         ("[profile]\nthreads = 3", "profile.threads", ["profile.threads = 3", "section"]),
         ("profile = 3", "profile", ["profile = 3", "a string"]),
     ],
@@ -125,6 +134,8 @@ def test_a_mistake_in_the_file_names_key_value_and_expectation(
         ({"log_format": "xml"}, {}, ["--log-format", "one of text, json"]),
         ({"api_keys": [" "]}, {}, ["api_keys", "--api-key"]),
         ({"keep_alive_s": "inf"}, {}, ["inf", "a number"]),
+        ({"mqtt.in_flight": "0"}, {}, ["--mqtt-in-flight", "from 1 to 1000"]),
+        ({}, {"EDGE_AGENT_MQTT_ROOT": " "}, ["$EDGE_AGENT_MQTT_ROOT", "a string"]),
     ],
 )
 def test_a_mistake_in_flag_or_variable_names_it(
@@ -272,15 +283,46 @@ def test_a_microphone_or_a_language_that_cannot_be(tmp_path: Path, toml: str, pa
     assert error.value.param == param
 
 
+@pytest.mark.parametrize(
+    ("toml", "flags", "environment", "url"),
+    [
+        ("", {}, {}, ()),
+        ("[mqtt]\nurl = 'mqtt://a'", {}, {}, ("mqtt://a",)),
+        ("[mqtt]\nurl = ['mqtt://a', 'mqtt://b']", {}, {}, ("mqtt://a", "mqtt://b")),
+        ("[mqtt]\nurl = 'mqtt://a'", {}, {"EDGE_AGENT_MQTT_URL": "mqtt://b"}, ("mqtt://b",)),
+        ("", {"mqtt.url": ["mqtt://c"]}, {"EDGE_AGENT_MQTT_URL": "mqtt://b"}, ("mqtt://c",)),
+    ],
+)
+def test_the_broker_from_flag_variable_or_file(
+    tmp_path: Path, toml: str, flags: dict[str, Any], environment: dict[str, str], url: tuple[str, ...]
+) -> None:
+    assert load(tmp_path, toml, flags, environment).mqtt.url == url
+
+
+def test_the_broker_s_table(tmp_path: Path) -> None:
+    toml = "[mqtt]\ndevice = 'kitchen'\nusername = 'me'\npassword_file = 'secret'\nca_file = '/ca.pem'\nalpn = ['mqtt']"
+    mqtt = load(tmp_path, toml, {}, {"EDGE_AGENT_DEVICE": "cellar"}).mqtt
+    assert (mqtt.device, mqtt.username, mqtt.alpn) == ("cellar", "me", ("mqtt",))
+    assert (mqtt.password_file, mqtt.ca_file) == (tmp_path / "secret", Path("/ca.pem"))
+
+
+def test_the_broker_s_password_is_never_shown(tmp_path: Path) -> None:
+    settings = load(tmp_path, f"[mqtt]\nusername = 'me'\npassword = '{SECRET}'")
+    assert settings.mqtt.password == SECRET
+    assert SECRET not in repr(settings)
+    assert SECRET not in worker_environment({"EDGE_AGENT_MQTT_PASSWORD": SECRET, "PATH": "/bin"}).values()
+
+
 def test_what_only_a_restart_applies(tmp_path: Path) -> None:
     old = load(tmp_path)
     assert (
         needing_restart(old, load(tmp_path, "keep_alive_s = 1\nlog_level = 'debug'\nlive_model = 'w'\n[models.a]"))
         == []
     )
-    assert needing_restart(old, load(tmp_path, "port = 1\n[profile.threads]\ngeneration = 1")) == [
+    assert needing_restart(old, load(tmp_path, "port = 1\n[profile.threads]\ngeneration = 1\n[mqtt]\nroot = 'x'")) == [
         "port",
         "profile_overrides",
+        "mqtt",
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from agent.api.access import access, add_identity
+from agent.api.assist import assist
 from agent.api.audio_stream import audio_stream
 from agent.api.chat import chat
 from agent.api.collections import (
@@ -108,6 +109,7 @@ def make_app(
             web.post("/v1/chat/completions", chat),
             web.post("/v1/completions", completions),
             web.post("/v1/embeddings", embeddings),
+            web.post("/v1/assist", assist),
             web.get("/v1/audio/stream", audio_stream),
             web.post("/v1/audio/transcriptions", transcriptions),
             web.post("/v1/audio/translations", translations),

@@ -90,6 +90,10 @@ class Settings:
         minimum=-1,
         maximum=31_536_000,
     )
+    starter_models: Literal["auto", "always", "never"] = setting(
+        "Whether the small models that ship with edge-agent are served; auto: where no other model does their task.",
+        default="auto",
+    )
     heartbeat_s: float = setting(
         "How often a worker is asked whether it lives.", default=1.0, unit="seconds", minimum=0.1, maximum=60
     )

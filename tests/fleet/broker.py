@@ -9,38 +9,24 @@ with Broker(folder) as broker:
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import socket
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from benchmarks.mosquitto import Mosquitto, find_mosquitto, free_port
 from tests.fleet.certificates import Authority
 
+__all__ = ["Broker", "Listener", "free_port"]
+
 Listener = Literal["mqtt", "mqtts", "ws", "wss"]
-START_TIMEOUT_S = 20.0
 CLIENT_TIMEOUT_S = 30
 
 
-def find_mosquitto() -> str | None:
-    """Debian keeps it where the PATH of a person does not lead."""
-    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-class Broker:
+class Broker(Mosquitto):
     """`authority` makes the certificates that TLS listeners need. `passwords` by user; without any, all are let in.
 
     `lines` are added to its configuration. With `persistent` it saves each change at once, so that nothing that it has
@@ -62,17 +48,12 @@ class Broker:
         executable = find_mosquitto()
         if executable is None:
             pytest.skip("mosquitto is not installed")
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.ports = {listener: free_port() for listener in listeners}
-        self.log_path = folder / "mosquitto.log"
-        self._command = [executable, "-c", str(folder / "mosquitto.conf")]
-        self._process: subprocess.Popen[bytes] | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        text = [f"persistence_location {folder}/", f"persistence {str(persistent).lower()}", *lines]
+        text = [f"persistence {str(persistent).lower()}", *lines]
         if persistent:
             text += ["autosave_interval 1", "autosave_on_changes true"]
-        if os.geteuid() == 0:
-            text.append("user root")
         if passwords:
             file = folder / "passwords"
             file.touch(mode=0o600)
@@ -89,7 +70,7 @@ class Broker:
                 server = authority.issue("broker", names=["localhost"], days=certificate_days)
                 text += [f"cafile {authority.file}", f"certfile {server.file}", f"keyfile {server.key}"]
                 text.append(f"require_certificate {str(client_certificates).lower()}")
-        (folder / "mosquitto.conf").write_text("\n".join(text) + "\n")
+        super().__init__(executable, folder, list(self.ports.values()), text)
 
     def __enter__(self) -> Broker:
         self.start()
@@ -106,44 +87,6 @@ class Broker:
     @property
     def port(self) -> int:
         return self.ports["mqtt"]
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def start(self) -> None:
-        """Returns when it takes connections."""
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        deadline = time.monotonic() + START_TIMEOUT_S
-        for port in self.ports.values():
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                    break
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"mosquitto did not start: {self.log_path.read_text()[-2000:]}")
-                time.sleep(0.02)
-
-    def kill(self) -> None:
-        """As a power cut would."""
-        self._end(signal.SIGKILL)
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def pause(self) -> None:
-        """It keeps its connections and answers nothing, until `go_on`."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(10)
-            self._process = None
 
     def publish(
         self, topic: str, payload: str | bytes = b"", *arguments: str, qos: int = 1, retain: bool = False

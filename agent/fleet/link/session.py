@@ -206,11 +206,14 @@ class Session:
         error = self._stream.error if self._stream else None
         if error is not None:
             failure = of_error(error, self._address, connected=self._connack is not None)
-            if self._connack is None and failure.kind is Kind.LOST:
+            hung_up = isinstance(error, ConnectionError) or failure.kind is Kind.LOST
+            if self._connack is None and hung_up:
                 return LinkFailure(Kind.SILENT, "the broker closed the connection before it answered")
             return failure
         if code == PROTOCOL_ERROR:
             return LinkFailure(Kind.PROTOCOL, "the broker sent a packet that is malformed")
+        if self._connack is None:
+            return LinkFailure(Kind.UNREACHABLE, "the broker did not answer in time")
         return LinkFailure(Kind.LOST, f"nothing was heard from the broker for {2 * self._client.keepalive} s")
 
     @_guarded

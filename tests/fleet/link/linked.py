@@ -32,11 +32,17 @@ class Linked:
     """`async with Linked(url) as link`. Events are collected as they come, and acknowledged unless told otherwise."""
 
     def __init__(
-        self, *urls: str, subscriptions: Sequence[str] = (COMMANDS,), acknowledges: bool = True, **more: Any
+        self,
+        *urls: str,
+        subscriptions: Sequence[str] = (COMMANDS,),
+        acknowledges: bool = True,
+        polite: bool = True,
+        **more: Any,
     ) -> None:
         self.link = Link(settings(*urls, **more), will=DOWN, subscriptions=subscriptions)
         self.events: list[Event] = []
         self.acknowledges = acknowledges
+        self._polite = polite
         self._more = asyncio.Event()
         self._seen = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -46,6 +52,8 @@ class Linked:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if not self._polite:  # the broker would never confirm the farewell
+            await self.crash()
         await self.link.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from agent.fleet.link.backoff import Pauses
 from agent.fleet.link.messages import Connected, Disconnected, Received
 from tests.fleet.broker import Broker
 from tests.fleet.link.linked import COMMAND, Linked, soon, until
@@ -66,7 +67,10 @@ def saying(*words: bytes) -> Script:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 async def test_what_ends_the_connection_with_a_reason(words: list[bytes], reason: str) -> None:
-    async with Server(saying(*words)) as server, Linked(server.url, protocol="5", connect_timeout_s=5) as linked:
+    async with (
+        Server(saying(*words)) as server,
+        Linked(server.url, polite=False, protocol="5", connect_timeout_s=5) as linked,
+    ):
         assert reason in (await linked.next(Disconnected)).reason
         await linked.next(Disconnected)  # and the next attempt comes
 
@@ -86,7 +90,10 @@ async def test_what_ends_the_connection_with_a_reason(words: list[bytes], reason
     ids=["alias", "foreign", "NUL", "wildcards", "PUBACK", "SUBACK", "UNSUBACK", "PINGRESP"],
 )
 async def test_what_is_passed_over(words: bytes) -> None:
-    async with Server(saying(CONNACK_5, SUBACK, words, message(b"after"))) as server, Linked(server.url) as linked:
+    async with (
+        Server(saying(CONNACK_5, SUBACK, words, message(b"after"))) as server,
+        Linked(server.url, polite=False) as linked,
+    ):
         assert (await linked.next(Received)).payload == b"after"
         assert len(linked.received()) == 1
 
@@ -104,7 +111,7 @@ async def test_a_flood_fills_no_memory_and_stops_nothing() -> None:
             flooded[0] += len(body)
 
     flooded = [0]
-    async with Server(flood) as server, Linked(server.url, max_packet_bytes=200_000) as linked:
+    async with Server(flood) as server, Linked(server.url, polite=False, max_packet_bytes=200_000) as linked:
         await linked.next(Connected)
         linked._tasks[1].cancel()  # the daemon is busy with other things
         before = peak_bytes()
@@ -149,14 +156,38 @@ async def test_a_giant_message_never_reaches_a_device_that_named_its_limit(broke
         assert (await linked.next(Received)).payload == b"small"
 
 
+async def test_subscriptions_that_the_broker_refuses_are_named() -> None:
+    """Eight to a packet; of the second packet, the last answer is missing."""
+    first = b"\x90\x0b\x00\x01\x00" + b"\x01\x87\x01\x01\x01\x01\x01\x01"
+    second = b"\x90\x04\x00\x02\x00" + b"\x01"
+    filters = [f"te/{index}" for index in range(10)]
+    async with Server(saying(CONNACK_5, first, second)) as server:
+        async with Linked(server.url, polite=False, subscriptions=filters) as linked:
+            assert (await linked.next(Connected)).refused == ("te/1", "te/9")
+            assert linked.link.state.refused_subscriptions == ("te/1", "te/9")
+
+
+async def test_two_devices_of_the_same_name_do_not_fight() -> None:
+    """As mosquitto 2.1 and most others say it; 2.0 only hangs up, and the pauses grow."""
+    slow = Pauses(first_s=0.1, cap_s=3600)
+    async with Server(saying(CONNACK_5, SUBACK, b"\xe0\x01\x8e")) as server:
+        async with Linked(server.url, polite=False, pauses=slow) as linked:
+            lost = await linked.next(Disconnected)
+            assert "same client id" in lost.reason
+            assert lost.retry_s >= 1800
+
+
 async def test_a_broker_that_confirms_no_subscription_is_given_up() -> None:
-    async with Server(saying(CONNACK_5)) as server, Linked(server.url, connect_timeout_s=0.4) as linked:
+    async with Server(saying(CONNACK_5)) as server, Linked(server.url, polite=False, connect_timeout_s=0.4) as linked:
         assert "confirm the subscriptions" in (await linked.next(Disconnected)).reason
 
 
 async def test_a_broker_that_turns_the_checks_off_is_still_used() -> None:
     server_keep_alive_0 = b"\x20\x06\x00\x00\x03\x13\x00\x00"
-    async with Server(saying(server_keep_alive_0, SUBACK, message(b"hello"))) as server, Linked(server.url) as linked:
+    async with (
+        Server(saying(server_keep_alive_0, SUBACK, message(b"hello"))) as server,
+        Linked(server.url, polite=False) as linked,
+    ):
         assert (await linked.next(Received)).payload == b"hello"
 
 

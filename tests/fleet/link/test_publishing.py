@@ -85,7 +85,7 @@ async def test_many_at_once_arrive_in_order(broker: Broker) -> None:
 
 async def test_no_more_are_on_their_way_than_the_broker_takes() -> None:
     broker = Confirming(connack(b"\x21\x00\x03"), code=None)  # receive maximum 3
-    async with Server(broker) as server, Linked(server.url, subscriptions=()) as linked:
+    async with Server(broker) as server, Linked(server.url, polite=False, subscriptions=()) as linked:
         await linked.next(Connected)
         tasks = [asyncio.create_task(linked.link.publish(UP)) for _ in range(10)]
         await until(lambda: len(broker.publishes) == 3)
@@ -107,7 +107,7 @@ async def test_no_more_are_on_their_way_than_the_broker_takes() -> None:
     [(0x97, "quota", True), (0x87, "not authorized", False), (0x99, "payload format", False), (0x80, "error", True)],
 )
 async def test_a_message_that_the_broker_refuses(code: int, words: str, temporary: bool) -> None:
-    async with Server(Confirming(code=code)) as server, Linked(server.url, subscriptions=()) as linked:
+    async with Server(Confirming(code=code)) as server, Linked(server.url, polite=False, subscriptions=()) as linked:
         await linked.next(Connected)
         with pytest.raises(PublishRefusedError, match=words) as caught:
             await soon(linked.link.publish(UP))
@@ -116,14 +116,14 @@ async def test_a_message_that_the_broker_refuses(code: int, words: str, temporar
 
 
 async def test_nobody_listening_is_no_refusal() -> None:
-    async with Server(Confirming(code=0x10)) as server, Linked(server.url, subscriptions=()) as linked:
+    async with Server(Confirming(code=0x10)) as server, Linked(server.url, polite=False, subscriptions=()) as linked:
         await linked.next(Connected)
         await soon(linked.link.publish(UP))
 
 
 async def test_a_broker_s_largest_packet_is_known_before_anything_is_sent() -> None:
     broker = Confirming(connack(b"\x27" + struct.pack("!I", 500)))
-    async with Server(broker) as server, Linked(server.url, subscriptions=()) as linked:
+    async with Server(broker) as server, Linked(server.url, polite=False, subscriptions=()) as linked:
         await linked.next(Connected)
         empty = Publication(topic="te/x")
         room = linked.link.room_bytes(empty)
@@ -136,7 +136,7 @@ async def test_a_broker_s_largest_packet_is_known_before_anything_is_sent() -> N
 
 async def test_a_broker_without_qos_1_and_retained_messages_gets_none() -> None:
     broker = Confirming(connack(b"\x24\x00", b"\x25\x00"))
-    async with Server(broker) as server, Linked(server.url, subscriptions=()) as linked:
+    async with Server(broker) as server, Linked(server.url, polite=False, subscriptions=()) as linked:
         await linked.next(Connected)
         await soon(linked.link.publish(UP))
         await until(lambda: len(broker.publishes) == 1)
@@ -145,7 +145,7 @@ async def test_a_broker_without_qos_1_and_retained_messages_gets_none() -> None:
 
 async def test_what_was_not_confirmed_when_the_line_broke_is_said_to_be_unknown() -> None:
     broker = Confirming(connack(b"\x21\x00\x02"), code=None)
-    async with Server(broker) as server, Linked(server.url, subscriptions=()) as linked:
+    async with Server(broker) as server, Linked(server.url, polite=False, subscriptions=()) as linked:
         await linked.next(Connected)
         tasks = [asyncio.create_task(linked.link.publish(UP)) for _ in range(5)]
         await until(lambda: len(broker.publishes) == 2)

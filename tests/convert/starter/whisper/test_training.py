@@ -76,6 +76,14 @@ def test_features_are_the_engine_s() -> None:
     np.testing.assert_allclose(ours, log_mel(padded, mel_filters(80), 200), atol=2e-3)
 
 
+def test_a_full_window_is_encoded_as_transformers_does() -> None:
+    recognizer = new().eval()
+    mel = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 80, 3000)).astype(np.float32))
+    with torch.inference_mode():
+        theirs = recognizer.whisper.model.encoder(mel).last_hidden_state
+        np.testing.assert_allclose(recognizer.encode(mel).numpy(), theirs.numpy(), atol=1e-5)
+
+
 def test_training_makes_it_better(train: Callable[..., tuple[Training, list[float]]]) -> None:
     _, losses = train(50)
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:5])
