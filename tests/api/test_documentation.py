@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.api.assist import AssistRequest
 from agent.api.audio_stream import StreamQuery
 from agent.api.collection_bodies import (
     CreateRequest,
@@ -27,6 +28,7 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs" / "http.md").read_text()
 @pytest.mark.parametrize(
     "kind",
     [
+        AssistRequest,
         ChatRequest,
         CompletionRequest,
         EmbeddingRequest,

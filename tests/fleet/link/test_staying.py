@@ -36,6 +36,43 @@ async def test_a_broker_that_is_killed_and_comes_back(broker: Broker) -> None:
         assert linked.link.state.reconnects == 3
 
 
+async def test_a_broker_that_is_killed_under_load_is_used_on_as_before(broker: Broker) -> None:
+    """It may lose what it had confirmed in its last moment; each message is confirmed or said to be unknown."""
+    async with Linked(broker.url(), client_id="consumer") as consumer, Linked(broker.url(), in_flight=8) as linked:
+        await consumer.next(Connected)
+        await linked.next(Connected)
+        confirmed: list[bytes] = []
+
+        async def send(first: int) -> None:
+            for number in range(first, 1000, 20):
+                body = str(number).encode()
+                while not over.is_set():
+                    try:
+                        await linked.link.publish(Publication(topic=COMMAND, payload=body))
+                    except NotConnectedError:
+                        await asyncio.sleep(0.02)
+                    else:
+                        confirmed.append(body)
+                        break
+
+        over = asyncio.Event()
+        senders = [asyncio.create_task(send(first)) for first in range(20)]
+        for _ in range(3):
+            enough = len(confirmed) + 60
+            await until(lambda enough=enough: len(confirmed) >= enough)
+            broker.kill()
+            await linked.next(Disconnected)
+            broker.start()
+            await linked.next(Connected)
+        before = len(confirmed)
+        await until(lambda: len(confirmed) >= before + 60)
+        over.set()
+        await soon(asyncio.gather(*senders))
+        assert len(set(confirmed)) == len(confirmed)
+        await until(lambda: set(confirmed[before:]) <= {received.payload for received in consumer.received()})
+        assert linked.link.state.in_flight == 0
+
+
 async def test_what_comes_while_the_device_is_away_waits_for_it(broker: Broker) -> None:
     async with Linked(broker.url()) as linked:
         await linked.next(Connected)

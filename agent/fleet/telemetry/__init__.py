@@ -1,0 +1,1 @@
+"""What the device tells of itself: sampled, kept until it has arrived, sent in batches."""
