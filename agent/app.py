@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.api.counted import CountedPasses
 from agent.api.embedder import RuntimeEmbedder
@@ -33,6 +31,10 @@ from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
 from agent.search.library import Library
 from agent.search.shelf import Shelf
+from agent.service import watchdog
+from agent.service.activation import inherited_sockets
+from agent.service.cgroups import worker_groups
+from agent.service.notify import notify
 from agent.settings import Settings
 from agent.speech.listening import Listening
 from agent.speech.live_engine import RuntimeEngine
@@ -54,22 +56,27 @@ from agent.wiring import (
     worker_environment,
 )
 
+if TYPE_CHECKING:
+    from agent.fleet_side import Fleet
+
 _log = logging.getLogger("agent.app")
 
 LAST_WORDS_S = 0.5
 """What was said before the daemon stops gets this long to become text: others wait meanwhile."""
 
 
-async def serve(load: Callable[[], Settings]) -> None:
+async def serve(load: Callable[[], Settings]) -> bool:
     """Runs the daemon until SIGTERM or SIGINT. `load` reads the configuration: at start, and again on SIGHUP.
 
-    Raises `EdgeAgentError` if it cannot start.
+    Returns whether it shall begin again. Raises `EdgeAgentError` if it cannot start.
     """
     settings = load()
     instance = Instance(settings.state_dir)
     instance.acquire()
     try:
-        await Daemon(settings, load).run(instance)
+        daemon = Daemon(settings, load)
+        await daemon.run(instance)
+        return daemon.wants_restart
     finally:
         instance.release()
 
@@ -87,7 +94,12 @@ class Daemon:
         source = str(settings.config_file or "the configuration")
         self._profile = self._match.profile.resolve(self._board, settings.profile_overrides, source=source)
         self._store = Store(settings.state_dir / "models")
-        self._runtime = Runtime(limits(settings), memory=self._budget_bytes, environment=worker_environment(os.environ))
+        self._runtime = Runtime(
+            limits(settings),
+            memory=self._budget_bytes,
+            environment=worker_environment(os.environ),
+            cells=worker_groups(),
+        )
         self._plan_budget_bytes = self._budget_bytes(0)
         """Fixed at start, so that a reload plans a model as before and needs no new worker for it."""
         self._sampling: dict[str, Mapping[str, float | int]] = {}
@@ -101,6 +113,7 @@ class Daemon:
         )
         self._opens_microphone = settings.microphone_start
         """Until that has worked once: there may be no model for it yet."""
+        self._fleet = self._fleet_side() if settings.mqtt.url else None
         self._http = make_app(
             self._runtime,
             self._store,
@@ -110,6 +123,7 @@ class Daemon:
             listening=self._listening,
             keys=self._keys,
             live_options=live,
+            fleet=self._fleet,
         )
         self._listener = Listener(self._http)
         self._url = ""
@@ -117,6 +131,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reloads: set[asyncio.Task[None]] = set()
         self._forced = False
+        self.wants_restart = False
 
     async def run(self, instance: Instance) -> None:
         """Serves until told to stop, then lets running requests finish. Raises `EdgeAgentError` if it cannot start."""
@@ -125,10 +140,13 @@ class Daemon:
         self._runtime.set_models(self._apply(settings))
         self._url = url_of(settings.host, await self._listen(settings.host, settings.port))
         instance.announce(self._url, self.version)
+        feeding = asyncio.create_task(watchdog.feed(self._runtime.hung), name="watchdog")
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._runtime.run(), name="runtime")
                 group.create_task(self._library.run(), name="collections")
+                if self._fleet is not None:
+                    group.create_task(self._fleet.run(), name="mqtt")
                 self._say_ready()
                 await self._open_microphone()
                 await self._stopping.wait()
@@ -139,12 +157,15 @@ class Daemon:
                 raise
             _log.warning("stopped at once; running requests were cut off")
             await self._listener.close(0)
+        finally:
+            feeding.cancel()
 
     def about(self) -> Mapping[str, Any]:
         """What /status adds: where the daemon is, and on which board."""
         board, profile = self._board, self._profile
         return {
             "url": self._url,
+            "mqtt": self._fleet.state() if self._fleet is not None else None,
             "state_dir": str(self._settings.state_dir),
             "config_file": str(self._settings.config_file) if self._settings.config_file else None,
             "board": {
@@ -170,6 +191,8 @@ class Daemon:
         """Serve what the store and the settings say now. Raises `EdgeAgentError`, and changes nothing then."""
         async with self._changing:
             self._runtime.set_models(await asyncio.to_thread(self._plan, self._settings))
+        if self._fleet is not None:
+            self._fleet.models_changed()
         await self._open_microphone()
 
     async def reload(self) -> None:
@@ -232,6 +255,44 @@ class Daemon:
             _log.warning("%s", error)
             return []
 
+    def restart(self) -> None:
+        """Shut down as on SIGTERM, and begin again."""
+        _log.warning("restarting, as it was told over MQTT")
+        self.wants_restart = True
+        self._stopping.set()
+
+    def _fleet_side(self) -> Fleet:
+        """Imports it here: without a broker nothing of MQTT is loaded. Raises `ConfigError`."""
+        from agent.device import LocalDevice
+        from agent.fleet.commands.operations.all import operations_of
+        from agent.fleet.service import FleetService
+        from agent.fleet_side import Fleet, about_this, fleet_options
+
+        settings, board = self._settings, self._board
+        device = LocalDevice(
+            self,
+            self._runtime,
+            self._listening,
+            board=board,
+            match=self._match,
+            profile=self._profile,
+            state_dir=settings.state_dir,
+        )
+        operations = operations_of(self._runtime, self._store, device, self._sampling)
+        options = fleet_options(settings.mqtt, settings.state_dir)
+        about = about_this(self.version, board=board.model, architecture=board.architecture)
+        heat = self._profile.thermal
+
+        def make() -> FleetService:
+            return FleetService(
+                options, about, runtime=self._runtime, store=self._store, operations=operations, heat=heat
+            )
+
+        return Fleet(make)
+
+    def find_transcriber(self, model: str | None) -> str:
+        return self._transcribing(model)
+
     def _transcribing(self, model: str | None) -> str:
         return choose_model(self._runtime.models(), model, "transcribe")
 
@@ -257,7 +318,7 @@ class Daemon:
 
     async def _listen(self, host: str, port: int) -> int:
         try:
-            return await self._listener.open(host, port, keys=self._keys)
+            return await self._listener.open(host, port, keys=self._keys, inherited=inherited_sockets())
         except ConfigError as error:
             if error.param != "port":
                 raise
@@ -298,13 +359,15 @@ class Daemon:
             self._profile.name,
             _counted(count, "model"),
         )
-        notify("READY=1")
+        notify(f"READY=1\nSTATUS={self._url}, {_counted(count, 'model')}")
         if sys.stdout.isatty():
             print(what_next(self._url, has_models=count > 0, needs_key=bool(self._keys)), flush=True)
 
     async def _shut_down(self) -> None:
         grace_s = self._settings.shutdown_grace_s
         self._listener.refuse()
+        if self._fleet is not None:
+            await self._fleet.close()
         last_words_s = min(LAST_WORDS_S, grace_s)
         streams = self._http[CONNECTIONS].streams
         await asyncio.gather(self._listening.close(last_words_s), streams.wait_idle(last_words_s))
@@ -313,16 +376,6 @@ class Daemon:
             group.create_task(self._listener.close(grace_s), name="stop listener")
         self._library.stop()
         _log.info("stopped")
-
-
-def notify(state: str, environment: Mapping[str, str] = os.environ) -> None:
-    """Tell systemd (sd_notify(3)); nothing happens elsewhere."""
-    address = environment.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-        line.connect("\0" + address[1:] if address.startswith("@") else address)
-        line.send(state.encode())
 
 
 def _terminal_is_gone() -> bool:

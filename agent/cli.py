@@ -27,6 +27,8 @@ COMMANDS = {
     "models": "suggest, pull, list, import, activate, roll back, remove, check, load and unload models",
     "doctor": "look at this machine, and say what is missing and what to do about it",
     "status": "show what the daemon is doing",
+    "fleet": "many devices over their broker: list them, give them commands, watch them",
+    "service": "make it a service of this machine (systemd, launchd), and take that back",
 }
 COMMON = ("profile", "state_dir", "host", "port", "log_level", "log_format")
 """Settings that every command has a flag for; `serve` has all."""

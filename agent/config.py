@@ -27,6 +27,8 @@ from agent.settings import (
 from agent.settings import flags as every_flag
 from agent.settings.daemon import forever
 from agent.settings.declaration import unknown_key
+from agent.settings.mqtt_operations import OPERATIONS, OperationSettings, operation_settings
+from agent.settings.mqtt_telemetry import telemetry_settings
 
 SYSTEM_FILE = Path("/etc/edge-agent/agent.toml")
 CONFIG_VARIABLE = "EDGE_AGENT_CONFIG"
@@ -36,6 +38,7 @@ CACHE_VARIABLE = "EDGE_AGENT_CACHE_DIR"
 
 _TABLES = ("api_keys", "models", "mqtt", "profile")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MQTT_TABLES = ("operations", "telemetry")
 _MODEL_TABLES = ("keep_alive_s", "lora", "sampling")
 
 
@@ -196,8 +199,8 @@ def _mqtt(flags: Mapping[str, Any], environment: Mapping[str, str], raw: object,
         raise ConfigError(f"mqtt in {file}: expected a table, [mqtt].", param="mqtt")
     known = declarations(MqttSettings)
     for key in raw:
-        if key not in known:
-            raise unknown_key(f"mqtt.{key}", known, where=str(file))
+        if key not in known and key not in _MQTT_TABLES:
+            raise unknown_key(f"mqtt.{key}", [*known, *_MQTT_TABLES], where=str(file))
     urls = raw.get("url")
     table = {**raw, "url": [urls]} if isinstance(urls, str) else raw
     values = _values(known, flags, environment, table, file, "mqtt.")
@@ -207,7 +210,26 @@ def _mqtt(flags: Mapping[str, Any], environment: Mapping[str, str], raw: object,
         raise ConfigError("mqtt.password or mqtt.password_file is set without mqtt.username.", param="mqtt.username")
     if values.get("key_file") and not values.get("cert_file"):
         raise ConfigError("mqtt.key_file is set without mqtt.cert_file.", param="mqtt.key_file")
-    return MqttSettings(**values)
+    return MqttSettings(
+        **values,
+        operations=_operations(raw.get("operations", {}), file),
+        telemetry=telemetry_settings(raw.get("telemetry", {}), where=str(file)),
+    )
+
+
+def _operations(raw: object, file: Path | None) -> dict[str, OperationSettings]:
+    """Every operation, with what `[mqtt.operations.NAME]` says of it."""
+    if not isinstance(raw, dict):
+        raise ConfigError(f"mqtt.operations in {file}: expected tables like [mqtt.operations.restart].", param="mqtt")
+    for name in raw:
+        if name not in OPERATIONS:
+            raise unknown_key(f"mqtt.operations.{name}", OPERATIONS, where=str(file))
+    return {
+        name: operation_settings(
+            name, _table(OperationSettings, raw[name], f"mqtt.operations.{name}", file) if name in raw and file else {}
+        )
+        for name in OPERATIONS
+    }
 
 
 def _models(raw: object, idle_limit_s: float | None, file: Path | None) -> dict[str, ModelSettings]:

@@ -58,13 +58,16 @@ class Instance:
                 param="state_dir",
             ) from None
         self._descriptor = descriptor
+        _let_all_read(descriptor)
         self._forget()
 
     def announce(self, url: str, version: str) -> None:
         """Writes `daemon.json`. Raises `StoreError`."""
         temporary = self._folder / f".{_NOTE}.{os.getpid()}"
         try:
-            temporary.write_bytes(msgspec.json.encode(Running(os.getpid(), url, version)))
+            with temporary.open("wb") as file:
+                file.write(msgspec.json.encode(Running(os.getpid(), url, version)))
+                _let_all_read(file.fileno())
             temporary.rename(self._folder / _NOTE)
         except OSError as error:
             raise StoreError(f"{self._folder / _NOTE} cannot be written: {error.strerror}.") from None
@@ -103,6 +106,12 @@ def find_running(state_dir: Path) -> Running | None:
     finally:
         os.close(descriptor)
     return None
+
+
+def _let_all_read(descriptor: int) -> None:
+    """Whatever the umask: other people's commands find the daemon by the note and the lock."""
+    with contextlib.suppress(OSError):
+        os.fchmod(descriptor, 0o644)
 
 
 def _taken(descriptor: int) -> bool:

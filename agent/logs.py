@@ -3,6 +3,9 @@
 A record's `fields` (`extra={"fields": {...}}`) are its structured part: JSON spreads them over the object, text leaves
 them out because the message says the same. Control characters never reach the output as they are: what a client sends
 cannot forge a line or move a terminal's cursor.
+
+Where standard error is systemd's journal, text goes to the journal's own socket, and `fields` become fields there:
+`EDGE_AGENT_MODEL`, `EDGE_AGENT_REQUEST_ID`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TextIO
 
 import msgspec
+
+from agent.journal import JournalSocket, field_name
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -39,16 +44,18 @@ def start_logging(
 ) -> None:
     """Make the root logger write to `stream` (standard error). Replaces what an earlier call set up."""
     stream = stream or sys.stderr
-    formatter: logging.Formatter
+    journal = is_journal(stream, environment)
+    handler: logging.Handler = logging.StreamHandler(stream)
     if format == "json":
-        formatter = JsonFormatter()
+        handler.setFormatter(JsonFormatter(journal=journal))
     else:
-        formatter = TextFormatter(color=stream.isatty(), journal=is_journal(stream, environment))
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
+        handler.setFormatter(TextFormatter(color=stream.isatty(), journal=journal))
+        handler = JournalHandler(handler) if journal else handler
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
+        if isinstance(old, JournalHandler):
+            old.close()
     root.addHandler(handler)
     root.setLevel(LEVELS[level])
     logging.getLogger("asyncio").setLevel(max(LEVELS[level], logging.INFO))  # its debug lines are about selectors
@@ -78,9 +85,20 @@ def rfc3339(seconds: float) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """`{"time": ..., "level": ..., "logger": ..., "message": ..., <fields>, "exception": ...}`."""
+    """`{"time": ..., "level": ..., "logger": ..., "message": ..., <fields>, "exception": ...}`.
+
+    In the journal with the priority in front, which the journal takes off again.
+    """
+
+    def __init__(self, *, journal: bool = False) -> None:
+        super().__init__()
+        self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
+        priority = f"<{_priority(record)}>" if self._journal else ""
+        return priority + self._object(record)
+
+    def _object(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
@@ -109,22 +127,71 @@ class TextFormatter(logging.Formatter):
         self._journal = journal
 
     def format(self, record: logging.LogRecord) -> str:
-        level = record.levelname.lower()
+        level, name = record.levelname.lower(), record.name.removeprefix("agent.")
+        if self._journal:
+            return "\n".join(f"<{_priority(record)}>{line}" for line in self.told(record).split("\n"))
+        tag = f"{level:<{_TAG_LENGTH}}"
+        if self._color and level in _COLORS:
+            tag = f"{_COLORS[level]}{tag}{_RESET}"
+        return f"{rfc3339(record.created)} {tag}{name:<16}{self._message(record)}"
+
+    def told(self, record: logging.LogRecord) -> str:
+        """`runtime.model: Model qwen is ready.`, and a traceback below that."""
+        return f"{record.name.removeprefix('agent.')}: {self._message(record)}"
+
+    def _message(self, record: logging.LogRecord) -> str:
         message = escaped(record.getMessage())
-        others = {name: value for name, value in extra_fields(record, spread=False).items()}
-        if others:
+        if others := extra_fields(record, spread=False):
             message += " " + " ".join(f"{name}={escaped(str(value))}" for name, value in others.items())
         if record.exc_info:
             trace = self.formatException(record.exc_info).split("\n")
             message += "".join(f"\n    {escaped(line)}" for line in trace)
-        name = record.name.removeprefix("agent.")
-        if self._journal:
-            priority = f"<{_PRIORITIES.get(level, 6)}>"
-            return "\n".join(priority + line for line in f"{name}: {message}".split("\n"))
-        tag = f"{level:<{_TAG_LENGTH}}"
-        if self._color and level in _COLORS:
-            tag = f"{_COLORS[level]}{tag}{_RESET}"
-        return f"{rfc3339(record.created)} {tag}{name:<16}{message}"
+        return message
+
+
+class JournalHandler(logging.Handler):
+    """Records as entries of systemd's journal, with fields; what its socket does not take goes to `fallback`."""
+
+    def __init__(self, fallback: logging.Handler, *, socket: JournalSocket | None = None) -> None:
+        super().__init__()
+        self._fallback = fallback
+        self._socket = socket or JournalSocket()
+        self._text = TextFormatter()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._socket.send(self.entry(record))
+        except OSError:
+            self._fallback.handle(record)
+        except Exception:
+            self.handleError(record)
+
+    def entry(self, record: logging.LogRecord) -> dict[str, str]:
+        """The record's fields as the journal calls them; a traceback is part of the message."""
+        fields = {
+            "MESSAGE": self._text.told(record),
+            "PRIORITY": str(_priority(record)),
+            "SYSLOG_IDENTIFIER": "edge-agent",
+            field_name("logger"): record.name,
+        }
+        for name, value in extra_fields(record).items():
+            fields.setdefault(field_name(name), value if isinstance(value, str) else _json(value))
+        return fields
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
+
+
+def _priority(record: logging.LogRecord) -> int:
+    return _PRIORITIES.get(record.levelname.lower(), 6)
+
+
+def _json(value: object) -> str:
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except (UnicodeEncodeError, TypeError, RecursionError):
+        return str(value)
 
 
 def extra_fields(record: logging.LogRecord, *, spread: bool = True) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def digests(settings: Settings) -> dict[str, str]:
 
 def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What workers inherit: they open hostile files, so no secret, and not the line to systemd."""
-    withheld = {API_KEY_VARIABLE, "NOTIFY_SOCKET"} | {each.environment for each in flags().values() if each.secret}
+    systemd = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"}
+    withheld = {API_KEY_VARIABLE} | systemd | {each.environment for each in flags().values() if each.secret}
     return {name: value for name, value in environment.items() if name not in withheld}
 
 

@@ -17,12 +17,13 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import mqtt_link_rows
+from benchmarks import mqtt_fleet_rows, mqtt_link_rows
 from benchmarks.report import Row, run_rows
 
 _GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
     "reconnect": mqtt_link_rows.reconnect,
     "idle": mqtt_link_rows.idle,
+    "fleet": mqtt_fleet_rows.fleet,
 }
 
 

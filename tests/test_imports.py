@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # The probe runs in a process of its own and answers with the store's report.
     "agent/engines": ("agent.errors", "agent.runtime.wire", "agent.store.probe_report"),
     "agent/search": ("agent.errors",),
+    "agent/service": ("agent.errors", "agent.hardware", "agent.settings"),
     "agent/starter": ("agent.errors", "agent.store"),
     "agent/speech": ("agent.errors", "agent.runtime"),
     "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.speech", "agent.starter", "agent.store"),
@@ -39,7 +40,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/commands": EVERYTHING,
     "agent/config.py": ("agent.errors", "agent.settings"),
     "agent/instance.py": ("agent.errors",),
-    "agent/logs.py": (),
+    "agent/journal.py": (),
+    "agent/logs.py": ("agent.journal",),
+    # The fleet's view of the whole device.
+    "agent/device.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.speech"),
+    "agent/fleet_side.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.mqtt", "agent.settings"),
     "agent/mqtt.py": ("agent.errors", "agent.fleet", "agent.settings"),
     "agent/plan.py": ("agent.hardware", "agent.runtime", "agent.settings", "agent.store"),
     "agent/terminal.py": (),

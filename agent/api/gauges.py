@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -19,8 +19,54 @@ if TYPE_CHECKING:
 STATES = ("unloaded", "loading", "ready", "unloading", "backoff", "failed")
 
 
+class LinkFigures(Protocol):
+    """The line to the MQTT broker; counts are since the start."""
+
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def reconnects(self) -> int: ...
+    @property
+    def attempts_failed(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def sent_messages(self) -> int: ...
+    @property
+    def received_messages(self) -> int: ...
+    @property
+    def sent_bytes(self) -> int: ...
+    @property
+    def received_bytes(self) -> int: ...
+
+
+class OutboxFigures(Protocol):
+    """What telemetry waits to be sent. `dropped` and `expired` are by type."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def disk_bytes(self) -> int: ...
+    @property
+    def dropped(self) -> Mapping[str, int]: ...
+    @property
+    def expired(self) -> Mapping[str, int]: ...
+
+
+class FleetFigures(Protocol):
+    """Without telemetry there is no `outbox`."""
+
+    @property
+    def link(self) -> LinkFigures: ...
+    @property
+    def outbox(self) -> OutboxFigures | None: ...
+
+
 class RuntimeGauges(Collector):
-    def __init__(self, runtime: Runtime, connections: ConnectionCount, listening: Listening) -> None:
+    def __init__(
+        self, runtime: Runtime, connections: ConnectionCount, listening: Listening, fleet: FleetFigures | None = None
+    ) -> None:
+        self._fleet = fleet
         self._runtime = runtime
         self._connections = connections
         self._listening = listening
@@ -35,6 +81,9 @@ class RuntimeGauges(Collector):
         yield from _memory(snapshot)
         yield from _models(snapshot.models)
         yield from _microphone(self._listening)
+        if self._fleet is not None:
+            yield from _link(self._fleet.link)
+            yield from _outbox(self._fleet.outbox)
         yield _gauge("edge_http_connections", "Open connections", self._connections.open)
         yield _gauge("edge_audio_streams", "Audio streams over WebSocket", self._connections.streams.active)
         yield _counter("edge_http_connections_refused", "Turned away by the guard", self._connections.refused)
@@ -71,6 +120,32 @@ def _microphone(listening: Listening) -> Iterator[Metric]:
     yield _gauge("edge_microphone_real_time_factor", "Time of the last pass over the sound it saw", factor)
     yield _counter("edge_microphone_openings", "Times the device was opened", totals.openings)
     yield _counter("edge_microphone_lost_samples", "Samples at 16 kHz that never arrived", totals.lost_samples)
+
+
+def _link(link: LinkFigures) -> Iterator[Metric]:
+    yield _gauge("edge_link_connected", "1 while an MQTT broker is connected", link.connected)
+    yield _gauge("edge_link_in_flight", "Messages that the broker has not confirmed yet", link.in_flight)
+    yield _counter("edge_link_reconnects", "Connections after the first", link.reconnects)
+    yield _counter("edge_link_attempts_failed", "Attempts to connect that failed", link.attempts_failed)
+    yield _counter("edge_link_sent_messages", "Messages that the broker has confirmed", link.sent_messages)
+    yield _counter("edge_link_received_messages", "Messages from the broker", link.received_messages)
+    yield _counter("edge_link_sent_bytes", "Sent to the broker, with MQTT's own packets", link.sent_bytes)
+    yield _counter("edge_link_received_bytes", "Received from the broker", link.received_bytes)
+
+
+def _outbox(outbox: OutboxFigures | None) -> Iterator[Metric]:
+    if outbox is None:
+        return
+    yield _gauge("edge_outbox_samples", "Telemetry that has not arrived yet", outbox.samples)
+    yield _gauge("edge_outbox_bytes", "What its files take on the disk", outbox.disk_bytes)
+    for name, text, counts in (
+        ("edge_outbox_dropped", "Samples that had to make room, or could not be sent", outbox.dropped),
+        ("edge_outbox_expired", "Samples that became too old", outbox.expired),
+    ):
+        family = CounterMetricFamily(name, text, labels=["type"])
+        for type, count in counts.items():
+            family.add_metric([type], count)
+        yield family
 
 
 def _models(models: tuple[ModelSnapshot, ...]) -> Iterator[Metric]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from collections.abc import Sequence
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -40,7 +42,7 @@ class Listener:
     def __init__(self, app: web.Application) -> None:
         self._app = app
         self._settings = app[SETTINGS]
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         if not any(isinstance(found, _MalformedRequests) for found in _logger.filters):
             _logger.addFilter(_MalformedRequests())
         self._runner = web.AppRunner(
@@ -56,20 +58,28 @@ class Listener:
             shutdown_timeout=_LAST_WORDS_S,
         )
 
-    async def open(self, host: str, port: int, *, keys: ApiKeys) -> int:
+    async def open(self, host: str, port: int, *, keys: ApiKeys, inherited: Sequence[socket.socket] = ()) -> int:
         """Listens on `host`; returns the port, which the system chooses for `port` 0.
 
-        Raises `ConfigError` if the binding needs a key and has none, or if it is not possible.
+        With `inherited`, sockets that listen already, those are served instead, and closed in the end. Raises
+        `ConfigError` if the binding needs a key and has none, or if it is not possible.
         """
-        check_binding(host, keys)
+        for address in [str(each.getsockname()[0]) for each in inherited] or [host]:
+            check_binding(address, keys)
         await self._runner.setup()
         server = self._runner.server
         assert server is not None
         settings, count = self._settings, self._app[CONNECTIONS]
+
+        def connection() -> Connection:
+            return Connection(server(), settings, count)
+
+        loop = asyncio.get_running_loop()
         try:
-            self._server = await asyncio.get_running_loop().create_server(
-                lambda: Connection(server(), settings, count), host, port, backlog=_BACKLOG
-            )
+            if not inherited:
+                self._servers.append(await loop.create_server(connection, host, port, backlog=_BACKLOG))
+            for each in inherited:
+                self._servers.append(await loop.create_server(connection, sock=each, backlog=_BACKLOG))
         except OSError as error:
             await self._runner.cleanup()
             raise ConfigError(
@@ -77,7 +87,7 @@ class Listener:
                 hint="Another program may have the port; choose one with --port.",
                 param="port",
             ) from None
-        return int(self._server.sockets[0].getsockname()[1])
+        return int(self._servers[0].sockets[0].getsockname()[1])
 
     def refuse(self) -> None:
         """New requests get 503 from now on, also on connections that are open; those being answered go on."""
@@ -90,8 +100,8 @@ class Listener:
         """
         self.refuse()
         finished = await self._app[DRAIN].wait_idle(grace_s)
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         if changes := self._app[CHANGES]:
             await asyncio.wait(changes, timeout=grace_s)
         await self._runner.cleanup()

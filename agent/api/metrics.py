@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.exposition import generate_latest
 
 from agent.api.access import ClientGoneError, Record
-from agent.api.gauges import RuntimeGauges
+from agent.api.gauges import FleetFigures, RuntimeGauges
 from agent.api.parts import METRICS
 from agent.errors import EdgeAgentError
 
@@ -75,7 +75,9 @@ class ModelMetrics:
 class Metrics:
     """All series of this daemon, in a registry of their own."""
 
-    def __init__(self, runtime: Runtime, connections: ConnectionCount, listening: Listening) -> None:
+    def __init__(
+        self, runtime: Runtime, connections: ConnectionCount, listening: Listening, fleet: FleetFigures | None = None
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
         self._runtime = runtime
@@ -106,7 +108,7 @@ class Metrics:
             FIRST_TOKEN_BUCKETS_S,
         )
         self.rate = histogram("llm_tokens_per_second", "Decode speed of a finished request", TOKENS_PER_SECOND_BUCKETS)
-        registry.register(RuntimeGauges(runtime, connections, listening))
+        registry.register(RuntimeGauges(runtime, connections, listening, fleet))
         ProcessCollector(namespace="edge", registry=registry)
 
     def of(self, model: str) -> ModelMetrics:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections.abc import Mapping
+from typing import Final
 
 from agent.commands.call import Call
+
+RESTART: Final = 75
+"""sysexits.h: EX_TEMPFAIL. The unit restarts what fails."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentParser) -> None:
@@ -20,5 +27,15 @@ def run(call: Call) -> int:
 
     from agent.app import serve
 
-    asyncio.run(serve(call.load))
+    if asyncio.run(serve(call.load)):
+        return restarted(os.environ)
     return 0
+
+
+def restarted(environment: Mapping[str, str]) -> int:
+    """Begins again. Where a service manager watches, by an exit status that it takes for a failure; else the process
+    replaces itself, and does not return."""
+    if environment.get("NOTIFY_SOCKET"):
+        return RESTART
+    arguments = [sys.executable, "-m", "agent.cli", *sys.argv[1:]]
+    return os.execv(sys.executable, arguments)

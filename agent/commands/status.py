@@ -40,6 +40,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     yield f"http      {http['connections']} connections"
     if status.get("microphone"):
         yield f"mic       {microphone.line(status['microphone'])}"
+    if status.get("mqtt"):
+        yield f"mqtt      {_mqtt(status['mqtt'])}"
     yield ""
     if not runtime["models"]:
         yield "No models yet. edge-agent models import FILE.gguf adds one."
@@ -49,6 +51,25 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     for model in runtime["models"]:
         if model["reason"] and model["state"] in ("failed", "backoff"):
             yield f"{model['name']}: {model['reason']}"
+
+
+def _mqtt(mqtt: Mapping[str, Any]) -> str:
+    """As which device, at which broker, and what waits."""
+    if mqtt["connected"]:
+        text = (
+            f"{mqtt['device']} at {mqtt['broker']} (MQTT {mqtt['protocol']}) for {duration(mqtt['connected_s'] or 0)}"
+        )
+    else:
+        why = f": {mqtt['last_error']}" if mqtt["last_error"] else ""
+        again = f"; next attempt in {duration(mqtt['retry_s'])}" if mqtt["retry_s"] is not None else ""
+        text = f"{mqtt['device']} is not connected{why}{again}"
+    commands, telemetry = mqtt["commands"], mqtt["telemetry"]
+    text += f"; {commands['executing']} commands running"
+    if telemetry and telemetry["outbox"]["samples"]:
+        text += f", {telemetry['outbox']['samples']} samples waiting"
+    if telemetry and telemetry["raised"]:
+        text += f"; ALARM: {', '.join(telemetry['raised'])}"
+    return text
 
 
 def _row(model: Mapping[str, Any]) -> list[str]:

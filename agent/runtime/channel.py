@@ -87,4 +87,4 @@ class LogPipe(asyncio.Protocol):
 
     def _emit(self, lines: list[str]) -> None:
         for line in lines:
-            _log.info("%s: %s", self._name, line)
+            _log.info("%s: %s", self._name, line, extra={"fields": {"model": self._name}})

@@ -18,6 +18,10 @@ class Heartbeat:
         self._heard_at = now
         self._step_age_s = pong.step_age_s
 
+    def silent_s(self, now: float) -> float:
+        """How long ago its last answer came."""
+        return now - self._heard_at
+
     def verdict(self, now: float, *, slept_s: float, oldest_drop: float | None) -> str | None:
         """Why the worker must be killed, or None. `slept_s` is how long the caller slept since it sent a `Ping`, and
         `oldest_drop` when the first cancellation that is not confirmed yet was sent."""

@@ -20,6 +20,7 @@ from agent.errors import (
     WorkerCrashedError,
 )
 from agent.runtime.budget import MemoryBudget, anonymous_bytes
+from agent.runtime.cell import Cell, Cells
 from agent.runtime.flights import another, error_from_wire
 from agent.runtime.lifecycle import Life, Move, State, advance, completed, may_try
 from agent.runtime.queue import AdmissionQueue
@@ -50,6 +51,7 @@ class Model:
         clock: Callable[[], float],
         command: Sequence[str],
         environment: Mapping[str, str] | None,
+        cells: Cells | None,
     ) -> None:
         self.spec = spec
         self.key = key
@@ -61,6 +63,7 @@ class Model:
         self._clock = clock
         self._command = command
         self._environment = environment
+        self._cells = cells
         self._changed = asyncio.Event()
         self._episode: asyncio.Task[None] | None = None
         self._worker: Worker | None = None
@@ -140,6 +143,10 @@ class Model:
         if self._session is not None and not self.running:
             self._budget.use(self, busy=False)
         self._budget.terms(self)
+
+    def silent_s(self) -> float:
+        """How long ago the worker that serves gave its last answer; 0 where none serves."""
+        return self._session.silent_s(self._clock()) if self._session is not None else 0.0
 
     def retire(self, error: EdgeAgentError) -> None:
         """Finish what runs, unload, and return from `run`; whoever waits for a load gets `error`."""
@@ -285,9 +292,10 @@ class Model:
             self._budget.check(self, self._predicted)
         worker = await Worker.spawn(self._command, self.name, environment=self._environment)
         self._worker = worker
+        cell = self._cells.open(self.name, worker.pid) if self._cells is not None else None
         self._budget.enter(self)
         try:
-            session = self._session = self._ready(worker, await self._load(worker))
+            session = self._session = self._ready(worker, await self._load(worker, cell))
             await session.serve()
             self.request_unload("its keep-alive is over")  # unless it is unloading already
             exit = await worker.shutdown(
@@ -297,9 +305,11 @@ class Model:
         finally:
             await worker.kill("not needed any more")
             self._worker = None
+            if cell is not None:
+                cell.close()
             self._budget.leave(self)
 
-    async def _load(self, worker: Worker) -> Loaded:
+    async def _load(self, worker: Worker, cell: Cell | None) -> Loaded:
         worker.send(LoadModel(name=self.name, path=self.spec.path, options=self.spec.options))
         predicted = await self._await(Predicted, worker, self._limits.start_timeout_s)
         self._predicted = predicted.memory
@@ -308,6 +318,8 @@ class Model:
         worker.send(Proceed())
         loaded = await self._await(Loaded, worker, self._limits.load_timeout_s)
         self._budget.charge(self, loaded.memory)
+        if cell is not None:
+            cell.limit(self._budget.charged_bytes(self))
         return loaded
 
     async def _await(self, kind: type[M], worker: Worker, timeout_s: float) -> M:

@@ -32,6 +32,7 @@ from agent.errors import (
     UnavailableError,
 )
 from agent.runtime.budget import MemoryBudget
+from agent.runtime.cell import Cells
 from agent.runtime.model import Model
 from agent.runtime.queue import AdmissionQueue, Entry, Priority
 from agent.runtime.snapshot import Counters, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
@@ -60,7 +61,8 @@ class Runtime:
 
     `memory` takes the bytes that our workers hold of what the system does not count as available, and returns how many
     bytes all models together may take now; it is called before a load and for a snapshot. `environment` is the
-    workers', this process's own by default. `clock` gives seconds and never goes back.
+    workers', this process's own by default. `cells` keeps workers apart, where the operating system can. `clock` gives
+    seconds and never goes back.
     """
 
     def __init__(
@@ -70,11 +72,13 @@ class Runtime:
         memory: Callable[[int], int],
         worker_command: Sequence[str] = (sys.executable, "-m", "agent.engines.worker"),
         environment: Mapping[str, str] | None = None,
+        cells: Cells | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._command = tuple(worker_command)
         self._environment = environment
+        self._cells = cells
         self._clock = clock
         self._counters = Counters()
         self._queue: AdmissionQueue[Stream] = AdmissionQueue(limits.queue_capacity, aging_s=limits.aging_s)
@@ -275,6 +279,16 @@ class Runtime:
         """The models of `snapshot`, without the ledger, which reads the system's memory."""
         return tuple(model.snapshot() for model in self._models.values())
 
+    def hung(self) -> str | None:
+        """A worker that answers no more and that should long have been killed and replaced, as a phrase; None if all is
+        well. Then the supervision itself has failed, and a restart of the whole daemon is what is left."""
+        limits = self._limits
+        bound_s = limits.heartbeat_s + limits.heartbeat_timeout_s + 2 * KILL_WAIT_S
+        for model in self._alive:
+            if (silent_s := model.silent_s()) > bound_s:
+                return f"the worker of model {model.name} has not answered for {silent_s:.0f} s"
+        return None
+
     def drop(self, stream: Stream) -> None:
         """`Holder`: the stream of a waiting request was closed."""
         if self._queue.remove(stream.id) is not None:
@@ -318,6 +332,7 @@ class Runtime:
             clock=self._clock,
             command=self._command,
             environment=self._environment,
+            cells=self._cells,
         )
 
     def _launch(self, model: Model) -> None:

@@ -77,6 +77,10 @@ class Session:
         self._draining = True
         self._worker.wake()
 
+    def silent_s(self, now: float) -> float:
+        """How long ago the worker's last answer came."""
+        return self._heartbeat.silent_s(now)
+
     def offer(self, stream: Stream) -> bool:
         """Start the request at once if a slot is free and nobody is before it."""
         if not self._dispatching or self._queue.waiting(self._tenant.name):

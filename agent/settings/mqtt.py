@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from agent.settings.declaration import setting
+from agent.settings.mqtt_operations import OPERATIONS, OperationSettings
+from agent.settings.mqtt_telemetry import MqttTelemetrySettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +127,18 @@ class MqttSettings:
         maximum=1000,
         flag="mqtt-in-flight",
     )
+    home_assistant: bool = setting(
+        "Describe the device to Home Assistant, which then shows it without being told.",
+        default=False,
+        flag="mqtt-home-assistant",
+    )
+    home_assistant_prefix: str = setting(
+        "Home Assistant's discovery prefix.", default="homeassistant", flag="mqtt-home-assistant-prefix"
+    )
+
+    operations: Mapping[str, OperationSettings] = field(default_factory=lambda: OPERATIONS)
+    """By name; each field is set."""
+    telemetry: MqttTelemetrySettings = MqttTelemetrySettings()
 
     def __repr__(self) -> str:
         return f"MqttSettings(url={self.url!r}, device={self.device!r}, password=***)"

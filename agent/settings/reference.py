@@ -8,6 +8,8 @@ from agent.settings.daemon import Settings
 from agent.settings.declaration import Declaration, declarations
 from agent.settings.model import LoraSettings, ModelSettings, SamplingSettings
 from agent.settings.mqtt import MqttSettings
+from agent.settings.mqtt_operations import OperationSettings
+from agent.settings.mqtt_telemetry import MqttTelemetrySettings
 
 
 def tables() -> dict[str, list[str]]:
@@ -18,6 +20,8 @@ def tables() -> dict[str, list[str]]:
         "[models.NAME.sampling]": list(_table(SamplingSettings)),
         "lora": list(_table(LoraSettings)),
         "[mqtt]": list(_table(MqttSettings, flags=True)),
+        "[mqtt.operations.NAME]": list(_table(OperationSettings)),
+        "[mqtt.telemetry]": list(_table(MqttTelemetrySettings)),
     }
 
 

@@ -8,7 +8,6 @@ how much is written. Not memory-mapped: a read error of a worn card would end th
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from agent.errors import DiskFullError, EdgeAgentError, StoreError, UnavailableE
 
 PAGE_BYTES: Final = 4096
 APPLICATION_ID: Final = 0x45414F42  # "EAOB"
-BUSY_S: Final = 2.0
+BUSY_S: Final = 1.0
 _CACHE_KIB: Final = 1024
 _LOG_LIMIT_BYTES: Final = 1024 * 1024
 
@@ -104,7 +103,7 @@ def translated(path: Path) -> Iterator[None]:
 def put_aside(path: Path) -> Path:
     """Moves a damaged file, and its log, out of the way; one that was there before is replaced. Raises `OSError`."""
     aside = path.with_name(f"{path.name}.damaged")
-    os.replace(path, aside)
+    path.replace(aside)
     for end in ("-wal", "-shm"):
         path.with_name(path.name + end).unlink(missing_ok=True)
     return aside

@@ -25,7 +25,7 @@ class Written(NamedTuple):
 class Wear:
     """`total` is since the start."""
 
-    total: Written = Written()
+    total: Written = field(default_factory=Written)
     _buckets: deque[tuple[int, Written]] = field(default_factory=deque)
 
     def add(self, now_s: float, written: Written) -> None:

@@ -1,1 +1,1 @@
-"""What the board says of itself while it runs: heat, throttling, clocks, load, disk, power. Each read costs well below a ms."""
+"""What the board says of itself while it runs: heat, throttling, clocks, load, disk, power."""

@@ -14,7 +14,7 @@ PLAUSIBLE_CELSIUS: Final = (-40.0, 150.0)
 """Outside of it no silicon works; switched-off sensors report -256 or -274 °C (Jetson's GPU zone)."""
 
 _PROCESSOR: Final = re.compile(r"cpu|soc|x86_pkg_temp|tj", re.IGNORECASE)
-"""Zone names: `cpu-thermal` (Pi, Orin), `CPU-therm` (Xavier), `soc0-thermal` and `tj-thermal` (Orin), `x86_pkg_temp`."""
+"""Zones: `cpu-thermal` (Pi, Orin), `CPU-therm` (Xavier), `soc0-thermal` and `tj-thermal` (Orin), `x86_pkg_temp`."""
 _CHIPS: Final = frozenset({"coretemp", "k10temp", "zenpower", "cpu_thermal"})
 
 

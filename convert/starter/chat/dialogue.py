@@ -76,7 +76,7 @@ def dialogue(rng: random.Random) -> list[Message]:
     turns = 1 + rng.choices(range(MOST_TURNS), _TURNS)[0]
     known: list[Reading] = []
     first_question = None
-    if rng.random() < 0.22:
+    if rng.random() < 0.27:
         first_question = requests.taught(rng, check=True)
         known = _readings(first_question.action, rng)
     messages = []

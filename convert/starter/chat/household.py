@@ -70,7 +70,7 @@ HOUSEHOLD: Final = (
             "~ping me at {time} so that i {task}",
         ),
         {"action": "remind"},
-        weight=4,
+        weight=5,
     ),
     Family(
         "cancel reminder",
@@ -124,7 +124,7 @@ HOUSEHOLD: Final = (
             f"~{_LIST} needs {{item}}",
         ),
         {"action": "add", "target": "shopping list"},
-        weight=3.5,
+        weight=4.5,
     ),
     Family(
         "remove item",
@@ -204,7 +204,7 @@ HOUSEHOLD: Final = (
             "~get me {phone} on the (phone|line)",
         ),
         {"action": "call"},
-        weight=1.5,
+        weight=2.5,
     ),
     Family(
         "call person",
@@ -228,7 +228,7 @@ HOUSEHOLD: Final = (
         ("{digits}", "(the code|code|the pin|pin|my pin) is {digits}", "~enter {digits}"),
         {"action": "enter", "target": "code"},
         polite=False,
-        weight=1.5,
+        weight=2.5,
     ),
     Family(
         "answer",

@@ -157,6 +157,10 @@ def _sentence(one: Reading) -> str:
         return f"It is {one.value}."
     if one.target == "date":
         return f"It is {one.value}."
+    if one.target == "shopping list" and one.value != "empty":
+        return f"On the shopping list: {one.value}."
+    if one.value.endswith(" left"):
+        return f"The {one.name} has {one.value}."
     if one.target == "presence":
         return f"In the {one.room}: {one.value}." if one.room else f"I see {one.value}."
     return f"The {one.name} {'are' if one.target in _PLURAL else 'is'} {one.value}" + (

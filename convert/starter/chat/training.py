@@ -38,7 +38,7 @@ class Recipe:
     """
 
     seed: int = 1
-    steps: int | None = 2000
+    steps: int | None = 3200
     minutes: float = 40.0
     batch_tokens: int = 4096
     rate: float = 5e-3

@@ -1,0 +1,55 @@
+"""How long the journal keeps what, so that a command that is delivered again never runs again.
+
+- A command that has not ended, or whose end the broker has not confirmed: always.
+- The details of an end (request and result): while all of them fit in `detail_bytes`. The entry itself: for an hour,
+  which the limits per hour look at, and while there are no more than `details`.
+- After that its end alone, in 50 bytes, for `remember_s`: longer than any broker's session or sender's queue is meant
+  to last. A request (`P/rpc`) can only come again within one session, right after a reconnect: `remember_requests_s`.
+
+Nothing is dropped earlier than that: once `remembered` commands are known, or the file has `limit_bytes`, new commands
+are refused instead. All times are the journal's own, in which the device has been running: no clock that is set forward
+makes an old command look old enough to be forgotten.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final
+
+from agent.fleet.commands import rows
+from agent.fleet.commands.entry import Entry
+
+HOUR_S: Final = 3600.0
+DAY_S: Final = 24 * HOUR_S
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """`remember_s` must be more than the session expiry that is asked of brokers."""
+
+    details: int = 1000
+    detail_bytes: int = 16 * 1024 * 1024
+    remembered: int = 200_000
+    remember_s: float = 14 * DAY_S
+    remember_requests_s: float = HOUR_S
+    limit_bytes: int = 64 * 1024 * 1024
+
+
+def prune(connection: sqlite3.Connection, keeping: Keeping, now_s: float) -> list[Entry]:
+    """Drops what need not be kept, in a transaction of the caller's. The entries of which only the end is left."""
+    ended = "state >= 2 AND said IS state"
+    sizes = f"SELECT seq, coalesce(length(request), 0) + coalesce(length(result), 0) FROM commands WHERE {ended}"
+    kept_bytes, too_much = 0, []
+    for seq, size_bytes in connection.execute(f"{sizes} ORDER BY seq DESC").fetchall():
+        kept_bytes += size_bytes
+        if size_bytes and kept_bytes > keeping.detail_bytes:
+            too_much.append((seq,))
+    connection.executemany("UPDATE commands SET request = NULL, result = NULL WHERE seq = ?", too_much)
+    where = f"WHERE {ended} AND ended_s < ? AND seq <= (SELECT max(seq) FROM commands) - ?"
+    old = rows.select(connection, where, (now_s - HOUR_S, keeping.details))
+    for entry in old:
+        keep_s = keeping.remember_requests_s if entry.key.rpc else keeping.remember_s
+        rows.remember(connection, entry, now_s + keep_s)
+    connection.execute("DELETE FROM remembered WHERE until_s < ?", (now_s,))
+    return old

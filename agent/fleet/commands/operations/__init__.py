@@ -1,0 +1,1 @@
+"""What a broker can command, one operation per file."""

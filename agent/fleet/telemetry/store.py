@@ -1,0 +1,355 @@
+"""The outbox on the disk. Every change is one transaction; calls come from one thread at a time."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from agent.errors import EdgeAgentError
+from agent.fleet.telemetry import database
+from agent.fleet.telemetry.block import Block, DamagedBlockError, pack
+from agent.fleet.telemetry.clock import Stamp
+from agent.fleet.telemetry.eviction import Candidate, victims
+from agent.fleet.telemetry.sample import Kind, Sample
+from agent.fleet.telemetry.wear import Written
+
+CHECKPOINT_BYTES: Final = 256 * 1024
+"""The log is copied into the database when it is so long."""
+LOG_ROOM_BYTES: Final = 1024 * 1024
+"""Of the cap, for the log: it grows past the above in a transaction that drops much."""
+_FULL_SHARE: Final = 0.94
+"""Down to so much of the room is dropped at once, so that it is not done at each write."""
+_FRAME_BYTES: Final = database.PAGE_BYTES + 24
+_LOG_HEADER_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeRow:
+    """What is on the disk of one type. `last` is the newest number of `samples` stored ones."""
+
+    id: int
+    kind: Kind
+    name: str
+    reserved: int = 0
+    confirmed: int = 0
+    dropped: int = 0
+    expired: int = 0
+    last: int = 0
+    samples: int = 0
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypeChange:
+    """`samples` are added, those up to `confirmed` removed; `dropped` is how many were lost before they got here."""
+
+    kind: Kind
+    name: str
+    reserved: int
+    confirmed: int
+    dropped: int = 0
+    samples: Sequence[Sample] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """`offset_s` is what is now known of the present boot's clock. `raised` replaces the alarms that are raised.
+    `older_than` lets measurements expire: of this boot by `up_s`, of earlier ones by `time_s`."""
+
+    offset_s: float
+    types: Sequence[TypeChange] = ()
+    raised: Mapping[str, bytes] | None = None
+    older_than: Stamp | None = None
+
+
+@dataclass(slots=True)
+class Run:
+    """Samples of one type and boot, numbered from `first` on without a gap."""
+
+    first: int
+    boot: str
+    offset_s: float
+    lines: list[bytes] = field(default_factory=list)
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.lines) - 1
+
+
+class Store:
+    """Raises, from every method, `DamagedError` for a file that can only be put aside, else `StoreError`,
+    `DiskFullError` or `UnavailableError`, and has changed nothing then."""
+
+    def __init__(self, path: Path, *, cap_bytes: int, boot: str, offset_s: float) -> None:
+        self.path = path
+        self._room_bytes = max(database.PAGE_BYTES * 32, cap_bytes * 7 // 8 - LOG_ROOM_BYTES)
+        self._connection = database.connect(path)
+        self._written = Written()
+        self._log_bytes = self._log_size()
+        try:
+            with database.translated(path):
+                self.log, self._writes = self._connection.execute("SELECT name, writes FROM log").fetchone()
+                self._boots: dict[int, tuple[str, float]] = {
+                    number: (name, offset)
+                    for number, name, offset in self._connection.execute("SELECT id, boot, offset_s FROM boots")
+                }
+                self._boot = boot
+                self._offset_s = offset_s
+                self._boot_id = next((number for number, (name, _) in self._boots.items() if name == boot), None)
+                self.rows = {row.name: row for row in self._load()}
+                self.raised: dict[str, bytes] = dict(self._connection.execute("SELECT name, body FROM raised"))
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def apply(self, change: Change) -> dict[str, TypeRow]:
+        """What is there afterwards of every type."""
+        with database.translated(self.path):
+            if self._log_bytes >= CHECKPOINT_BYTES:
+                self._checkpoint()
+            # Taken back as a whole if the transaction fails.
+            rows, boots, writes = dict(self.rows), dict(self._boots), self._writes
+            boot_id = self._boot_id
+            try:
+                with database.transaction(self._connection):
+                    self._note_boot(change.offset_s)
+                    for one in change.types:
+                        self._change(one)
+                    if change.older_than is not None:
+                        self._expire(change.older_than)
+                    if any(one.samples for one in change.types):
+                        self._writes += 1
+                        self._connection.execute("UPDATE log SET writes = ?", (self._writes,))
+                        self._make_room()
+                    if change.raised is not None:
+                        self._connection.execute("DELETE FROM raised")
+                        self._connection.executemany("INSERT INTO raised VALUES (?, ?)", change.raised.items())
+                        self.raised = dict(change.raised)
+                    self._save(rows)
+            except BaseException:
+                self.rows, self._boots, self._writes, self._boot_id = rows, boots, writes, boot_id
+                raise
+            self._count_commit()
+        return self.rows
+
+    def read(self, name: str, after: int, limit_bytes: int) -> Run | None:
+        """The samples after number `after`, as many as fit into `limit_bytes` with a byte between them, at least one.
+        None where there are none. What cannot be read is dropped."""
+        row = self.rows[name]
+        run: Run | None = None
+        size_bytes = 0
+        damaged: list[tuple[int, int]] = []
+        with database.translated(self.path):
+            cursor = self._connection.execute(
+                "SELECT first, last, boot, time_s, up_s, body FROM blocks WHERE type = ? AND last > ? ORDER BY last",
+                (row.id, after),
+            )
+            for first, last, boot, time_s, up_s, body in cursor:
+                block = Block(first=first, last=last, boot=boot, stamp=Stamp(time_s, up_s), body=body)
+                try:
+                    lines = block.lines()
+                except DamagedBlockError:
+                    damaged.append((first, last))
+                    continue
+                skipped = max(0, after + 1 - first)
+                if run is None:
+                    boot_name, offset_s = self._boots.get(boot, ("", 0.0))
+                    run, run_boot = Run(first + skipped, boot_name, offset_s), boot
+                elif boot != run_boot or first != run.last + 1:
+                    break
+                for line in lines[skipped:]:
+                    if run.lines and size_bytes + len(line) + 1 > limit_bytes:
+                        break
+                    run.lines.append(line)
+                    size_bytes += len(line) + 1
+                if run.last < last:
+                    break
+            cursor.close()
+            if damaged:
+                self._drop_damaged(row, damaged)
+        return run
+
+    def take_written(self) -> Written:
+        """Since the last call."""
+        written, self._written = self._written, Written()
+        return written
+
+    @property
+    def used_bytes(self) -> int:
+        pages = self._pragma("page_count") - self._pragma("freelist_count")
+        return pages * database.PAGE_BYTES
+
+    def close(self) -> None:
+        """The log goes into the database. Raises nothing."""
+        with contextlib.suppress(EdgeAgentError):  # the log is taken up by whoever opens the file next
+            with database.translated(self.path):
+                self._checkpoint()
+        self._connection.close()
+
+    def abandon(self) -> None:
+        """As if the process had been killed."""
+        self._connection.close()
+
+    def _load(self) -> list[TypeRow]:
+        stored = {
+            type: (last, samples, size)
+            for type, last, samples, size in self._connection.execute(
+                "SELECT type, max(last), sum(last - first + 1), sum(length(body)) FROM blocks GROUP BY type"
+            )
+        }
+        return [
+            TypeRow(
+                id=id,
+                kind=Kind(kind),
+                name=name,
+                reserved=reserved,
+                confirmed=confirmed,
+                dropped=dropped,
+                expired=expired,
+                last=stored.get(id, (0, 0, 0))[0],
+                samples=stored.get(id, (0, 0, 0))[1],
+                stored_bytes=stored.get(id, (0, 0, 0))[2],
+            )
+            for id, kind, name, reserved, confirmed, dropped, expired in self._connection.execute(
+                "SELECT id, kind, name, reserved, confirmed, dropped, expired FROM types"
+            )
+        ]
+
+    def _note_boot(self, offset_s: float) -> None:
+        if self._boot_id is None:
+            # Boots without samples are of no use to anybody.
+            self._connection.execute("DELETE FROM boots WHERE id NOT IN (SELECT boot FROM blocks)")
+            sql = "INSERT INTO boots (boot, offset_s) VALUES (?, ?)"
+            self._boot_id = self._connection.execute(sql, (self._boot, offset_s)).lastrowid or 0
+        elif abs(self._boots[self._boot_id][1] - offset_s) > 1.0:
+            self._connection.execute("UPDATE boots SET offset_s = ? WHERE id = ?", (offset_s, self._boot_id))
+        else:
+            return
+        self._boots[self._boot_id] = (self._boot, offset_s)
+
+    def _change(self, one: TypeChange) -> None:
+        row = self.rows.get(one.name)
+        if row is None:
+            cursor = self._connection.execute(
+                "INSERT INTO types (kind, name, reserved, confirmed, dropped, expired) VALUES (?, ?, 0, 0, 0, 0)",
+                (int(one.kind), one.name),
+            )
+            row = TypeRow(id=cursor.lastrowid or 0, kind=one.kind, name=one.name)
+        if row.samples and one.confirmed > row.confirmed:
+            row = self._delete(row, "last <= ?", (one.confirmed,))[0]
+        assert self._boot_id is not None
+        blocks = list(pack([sample for sample in one.samples if sample.seq > row.last], self._boot_id))
+        self._connection.executemany(
+            "INSERT INTO blocks (type, last, first, age, boot, time_s, up_s, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (row.id, block.last, block.first, self._writes + 1, block.boot, *block.stamp, block.body)
+                for block in blocks
+            ],
+        )
+        self.rows[one.name] = replace(
+            row,
+            kind=one.kind,
+            reserved=one.reserved,
+            confirmed=max(row.confirmed, one.confirmed),
+            dropped=row.dropped + one.dropped,
+            last=blocks[-1].last if blocks else row.last,
+            samples=row.samples + sum(block.count for block in blocks),
+            stored_bytes=row.stored_bytes + sum(len(block.body) for block in blocks),
+        )
+
+    def _expire(self, older_than: Stamp) -> None:
+        for name, row in list(self.rows.items()):
+            if row.kind is Kind.MEASUREMENT and row.samples:
+                where = "last < ? AND (boot = ? AND up_s < ? OR boot <> ? AND time_s < ?)"
+                values = (row.last, self._boot_id, older_than.up_s, self._boot_id, older_than.time_s)
+                left, count = self._delete(row, where, values)
+                self.rows[name] = replace(left, expired=left.expired + count)
+
+    def _make_room(self) -> None:
+        if self.used_bytes <= self._room_bytes:
+            return
+        target_bytes = int(self._room_bytes * _FULL_SHARE)
+        by_id = {row.id: row for row in self.rows.values()}
+        while (need_bytes := self.used_bytes - target_bytes) > 0:
+            cursor = self._connection.execute(
+                "SELECT types.kind, blocks.type, first, last, age, length(body)"
+                " FROM blocks JOIN types ON types.id = blocks.type"
+            )
+            going = victims(
+                (Candidate(Kind(kind), *rest) for kind, *rest in cursor),
+                {row.id: row.last for row in by_id.values()},
+                need_bytes=need_bytes,
+            )
+            if not going:
+                return
+            lost: defaultdict[int, list[Candidate]] = defaultdict(list)
+            for one in going:
+                self._connection.execute("DELETE FROM blocks WHERE type = ? AND last = ?", (one.type, one.last))
+                lost[one.type].append(one)
+            for id, candidates in lost.items():
+                count = sum(one.last - one.first + 1 for one in candidates)
+                by_id[id] = self._without(by_id[id], count, sum(one.size_bytes for one in candidates), dropped=count)
+        self.rows = {row.name: row for row in by_id.values()}
+
+    def _delete(self, row: TypeRow, where: str, values: tuple[float | None, ...]) -> tuple[TypeRow, int]:
+        """`row` without the blocks that `where` names, and how many samples they were."""
+        sql = f"FROM blocks WHERE type = ? AND {where}"
+        count, size = self._connection.execute(
+            f"SELECT coalesce(sum(last - first + 1), 0), coalesce(sum(length(body)), 0) {sql}", (row.id, *values)
+        ).fetchone()
+        if count:
+            self._connection.execute(f"DELETE {sql}", (row.id, *values))
+        return self._without(row, count, size), count
+
+    @staticmethod
+    def _without(row: TypeRow, samples: int, size_bytes: int, *, dropped: int = 0) -> TypeRow:
+        return replace(
+            row,
+            samples=row.samples - samples,
+            stored_bytes=row.stored_bytes - size_bytes,
+            dropped=row.dropped + dropped,
+        )
+
+    def _drop_damaged(self, row: TypeRow, damaged: Sequence[tuple[int, int]]) -> None:
+        before = dict(self.rows)
+        with database.transaction(self._connection):
+            for _, last in damaged:
+                row, count = self._delete(row, "last = ?", (last,))
+                row = replace(row, dropped=row.dropped + count)
+            self.rows[row.name] = row
+            self._save(before)
+        self._count_commit()
+
+    def _save(self, before: Mapping[str, TypeRow]) -> None:
+        for name, row in self.rows.items():
+            if row != before.get(name):
+                self._connection.execute(
+                    "UPDATE types SET kind = ?, reserved = ?, confirmed = ?, dropped = ?, expired = ? WHERE id = ?",
+                    (int(row.kind), row.reserved, row.confirmed, row.dropped, row.expired, row.id),
+                )
+
+    def _count_commit(self) -> None:
+        """The log only grows between two checkpoints, which are ours alone."""
+        size = self._log_size()
+        self._written = self._written.plus(Written(1, max(0, size - self._log_bytes), 0))
+        self._log_bytes = size
+
+    def _log_size(self) -> int:
+        try:
+            return self.path.with_name(f"{self.path.name}-wal").stat().st_size
+        except OSError:
+            return 0
+
+    def _checkpoint(self) -> None:
+        """Each page of the log is written once more, at most."""
+        pages = min((self._log_bytes - _LOG_HEADER_BYTES) // _FRAME_BYTES, self._pragma("page_count"))
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._written = self._written.plus(Written(0, max(0, pages) * database.PAGE_BYTES, 2))
+        self._log_bytes = 0
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])

@@ -1,0 +1,75 @@
+"""The ways to slow down, from full speed to almost nothing, in the order in which they cost the least.
+
+First the clock, where the system lets us: dynamic power falls with frequency times voltage squared, while decoding waits
+for memory. Then threads, to half of them, then pauses between steps, which save exactly what they cost.
+`benchmarks/governor_rows.py` has the numbers: a Pi 5 at 1500 of 2400 MHz keeps 85% of its tokens per second on half the
+power of its cores; with two of four threads it keeps 75%.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
+"""Seconds to rest for each second of work."""
+_MOST_CLOCKS: Final = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """`max_mhz` is None where the clock is left alone."""
+
+    threads: int
+    threads_batch: int
+    max_mhz: int | None = None
+    pause_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """`rungs[0]` is full speed. `efficient` is the last one that only lowers the clock: fewer threads or pauses spread
+    what the board draws at rest over fewer tokens, and cost more energy for each."""
+
+    rungs: tuple[Rung, ...]
+    efficient: int
+    slowest_threads: int
+    """The last rung without a pause."""
+
+
+def build(threads: int, threads_batch: int, clocks_mhz: Sequence[int] = ()) -> Ladder:
+    """For a model's threads; `clocks_mhz` are the clocks that may be set, empty where none may.
+
+    Raises `ValueError` for fewer than one thread.
+    """
+    if threads < 1 or threads_batch < 1:
+        raise ValueError(f"{threads} and {threads_batch} threads: at least one of each is needed")
+    clocks = _some(sorted(set(clocks_mhz), reverse=True))
+    lowest = clocks[-1] if clocks else None
+    fast = [Rung(threads=threads, threads_batch=threads_batch, max_mhz=mhz) for mhz in clocks or [None]]
+    fewer = [
+        Rung(threads=count, threads_batch=max(1, round(threads_batch * count / threads)), max_mhz=lowest)
+        for count in _down(threads)
+    ]
+    last = fewer[-1] if fewer else fast[-1]
+    paused = [
+        Rung(threads=last.threads, threads_batch=last.threads_batch, max_mhz=lowest, pause_ratio=ratio)
+        for ratio in PAUSES
+    ]
+    return Ladder((*fast, *fewer, *paused), len(fast) - 1, len(fast) + len(fewer) - 1)
+
+
+def _some(clocks: list[int]) -> list[int]:
+    """At most `_MOST_CLOCKS` of them, both ends included: a step too small to matter takes time to find out."""
+    if len(clocks) <= _MOST_CLOCKS:
+        return clocks
+    places = [round(step * (len(clocks) - 1) / (_MOST_CLOCKS - 1)) for step in range(_MOST_CLOCKS)]
+    return [clocks[place] for place in places]
+
+
+def _down(threads: int) -> list[int]:
+    """Fewer threads, to half of them: one by one on a small board, in at most four steps on a large one."""
+    least = (threads + 1) // 2
+    steps = min(4, threads - least)
+    return [threads - round(step * (threads - least) / steps) for step in range(1, steps + 1)] if steps else []

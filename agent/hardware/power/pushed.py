@@ -1,0 +1,65 @@
+"""Readings that come from outside: a smart plug over MQTT, a script over HTTP. Whoever receives them calls `push`."""
+
+from __future__ import annotations
+
+import json
+from typing import Final
+
+from agent.errors import RequestError, UnavailableError
+from agent.hardware.power.meter import MOST_WATTS, PowerSample
+
+LIMIT_BYTES: Final = 4096
+
+_WATTS: Final = (("watts",), ("power",), ("apower",), ("ENERGY", "Power"))
+"""Where plugs have their watts: ours, Zigbee2MQTT, Shelly (switch.status), Tasmota (tele/+/SENSOR)."""
+
+
+def parse_payload(payload: bytes) -> float:
+    """Watts, from a bare number or from JSON as plugs send it. Raises `RequestError` for anything else."""
+    wrong = RequestError(
+        "This is no power reading.", hint='Send a number of watts, or JSON like {"watts": 6.4}.', param="watts"
+    )
+    if len(payload) > LIMIT_BYTES:
+        raise wrong
+    try:
+        value: object = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise wrong from None
+    if isinstance(value, dict):
+        value = next((found for path in _WATTS if (found := _at(value, path)) is not None), None)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_WATTS:
+        raise wrong
+    return float(value)
+
+
+def _at(value: object, path: tuple[str, ...]) -> object:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+class PushedMeter:
+    """`source` names who sends. A reading older than `longest_age_s` counts no more."""
+
+    scope = "whatever the sender measures"
+    quick = True
+
+    def __init__(self, source: str, *, longest_age_s: float = 60.0) -> None:
+        self.source = source
+        self._longest_age_s = longest_age_s
+        self._last: PowerSample | None = None
+
+    def push(self, watts: float, now_s: float) -> None:
+        """A reading that was taken at `now_s`. Raises `RequestError` for watts that cannot be."""
+        if not 0 <= watts <= MOST_WATTS:
+            raise RequestError(f"{watts:g} W cannot be.", param="watts")
+        self._last = PowerSample(at_s=now_s, watts=float(watts))
+
+    def read(self, now_s: float) -> PowerSample:
+        """The last reading with the time at which it was taken."""
+        last = self._last
+        if last is None:
+            raise UnavailableError(f"{self.source} has not sent any reading yet.")
+        if now_s - last.at_s > self._longest_age_s:
+            raise UnavailableError(f"{self.source} has not sent a reading for {now_s - last.at_s:.0f} s.")
+        return last

@@ -1,0 +1,133 @@
+"""The thin loop around a meter: reads it now and then, keeps the account, and says what was read last."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+from agent.errors import EdgeAgentError
+from agent.hardware.power.account import EnergyAccount, RequestEnergy
+from agent.hardware.power.energy import IdlePower, Integrator
+from agent.hardware.power.meter import Meter
+from agent.hardware.sensors.power import PowerReading
+
+log = logging.getLogger(__name__)
+
+BUSY_PERIOD_S: Final = 1.0
+IDLE_PERIOD_S: Final = 10.0
+_FRESH_S: Final = 0.05
+"""A sample this young is taken for one of now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnergyStatus:
+    """For `/status` and the metrics. `failure` says why the meter cannot be read at present; empty where it can."""
+
+    source: str
+    scope: str
+    watts: float | None
+    total_joules: float
+    request_joules: float
+    missing_s: float
+    failure: str
+
+
+class EnergySampler:
+    """An `agent.hardware.sensors.power.PowerMeter` over a `Meter`. All methods but `read` belong to the event loop."""
+
+    def __init__(
+        self,
+        meter: Meter,
+        *,
+        idle_watts: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+        busy_period_s: float = BUSY_PERIOD_S,
+        idle_period_s: float = IDLE_PERIOD_S,
+    ) -> None:
+        """`idle_watts`: what the board draws at rest on this meter; 0 to learn it."""
+        self._meter = meter
+        self._clock = clock
+        self._periods_s = (idle_period_s, busy_period_s)
+        self._integrator = Integrator(max(idle_period_s, busy_period_s) * 1.5)
+        self._account = EnergyAccount(IdlePower(idle_watts))
+        self._reading: PowerReading | None = None
+        self._failure = ""
+        self._sampled_at_s = float("-inf")
+        self._lock = asyncio.Lock()
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sample until cancelled, often while requests run."""
+        while True:
+            await self.sample()
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(self._periods_s[self._account.running > 0]):
+                    await self._woken.wait()
+            except TimeoutError:
+                continue
+
+    def begin(self, key: Hashable, *, weight: float = 1.0) -> None:
+        """A request starts to compute (not: to wait). The first one of several wakes the loop for a sample."""
+        if not self._account.running:
+            self._woken.set()
+        self._account.begin(key, self._clock(), weight=weight)
+
+    async def finish(self, key: Hashable) -> RequestEnergy | None:
+        """It is done. A quick meter is read first, so that its last second is measured and not estimated.
+
+        None where the key is unknown, or the meter has never been read.
+        """
+        if self._meter.quick:
+            await self.sample()
+        energy = self._account.end(key, self._clock())
+        return None if self._reading is None and not self._account.total_joules else energy
+
+    def drop(self, key: Hashable) -> None:
+        """It was cancelled: nobody asks what it cost, but the totals do."""
+        self._account.end(key, self._clock())
+
+    def read(self) -> PowerReading | None:
+        """The last reading, at once; None while the meter cannot be read."""
+        return self._reading
+
+    def status(self) -> EnergyStatus:
+        return EnergyStatus(
+            source=self._meter.source,
+            scope=self._meter.scope,
+            watts=None if self._reading is None else self._reading.watts,
+            total_joules=self._account.total_joules,
+            request_joules=self._account.request_joules,
+            missing_s=self._account.missing_s,
+            failure=self._failure,
+        )
+
+    async def sample(self) -> None:
+        """Read the meter in a thread, unless it was just read, and book what has passed since."""
+        async with self._lock:
+            if self._clock() - self._sampled_at_s < _FRESH_S:
+                return
+            try:
+                sample = await asyncio.to_thread(lambda: self._meter.read(self._clock()))
+            except EdgeAgentError as error:
+                if not self._failure:
+                    log.warning("Energy is not measured at present: %s", error)
+                self._failure, self._reading = str(error), None
+                self._sampled_at_s = self._clock()
+                return
+            if self._failure:
+                log.info("Energy is measured again: %s", self._meter.source)
+            self._failure = ""
+            self._sampled_at_s = self._clock()
+            interval = self._integrator.add(sample)
+            if interval is not None:
+                self._account.add(interval)
+            watts = sample.watts
+            if watts is None and interval is not None and interval.joules is not None:
+                watts = interval.joules / interval.duration_s
+            if watts is not None:
+                self._reading = PowerReading(watts=watts, energy_joules=self._account.total_joules)

@@ -1,0 +1,1 @@
+"""The operating system's service manager: units, readiness, watchdog, handed-over sockets, the workers' cgroups."""
