@@ -61,7 +61,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Row]:
     by_name = {one["name"]: one for one in found}
     for name, bar in BARS.items():
         seen = by_name.get(name, {"passed": False, "error": "it was not reached"})
-        keep = ("error", "skipped", "exposure", "version", "noticed_s", "ready_s", "first_answer_s", "refused", "up_s")
+        keep = ("error", "skipped", "exposure", "version", "noticed_s", "ready_s", "first_answer_s", "refused", "limit")
         said = [f"{key} {seen[key]}" for key in keep if key in seen]
         took = f"{seen['took_s']} s" if "took_s" in seen else ""
         yield Row(what=name, bar=bar, measured=", ".join([*said, took]), passed=bool(seen["passed"]), numbers=seen)

@@ -24,6 +24,7 @@ _EXPECTED = {
     "plain": "successful",
     "slow": "successful",
     "twice": "successful",
+    "belated": "successful",
     "recovering": "successful",
     "hostile": "successful",
     "chunked": "successful",

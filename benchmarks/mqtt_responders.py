@@ -57,7 +57,7 @@ class Responder:
         self.say("", {"@type": "service", "name": "edge-agent", "version": "1.2.3", "board": "Raspberry Pi 5"})
         self.say("/twin/model", {"models": {self.model: {"version": "7", "state": "ready", "task": "generate"}}})
         self.say("/status/health", {"status": "up", "pid": 1, "boot_id": "b", "time": time.time()})
-        await self._writer.drain()
+        await self.said()
         task = asyncio.create_task(self._run())
         self._tasks.add(task)
 
@@ -76,6 +76,10 @@ class Responder:
         payload = body if isinstance(body, bytes) else json.dumps(body).encode()
         packet_id = self._next_id() if qos else b""
         self._send(0x30 | qos << 1 | retain, _text(self.service + below) + packet_id + payload)
+
+    async def said(self) -> None:
+        """Returns when what was said is with the system."""
+        await self._writer.drain()
 
     async def _run(self) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -97,12 +101,16 @@ class Responder:
         elif not payload:
             self.cleared.append(topic.rpartition("/")[2])
         else:
+            self._told(below, payload)
+        self.changed.set()
+
+    def _told(self, below: str, payload: bytes) -> None:
+        with contextlib.suppress(ValueError, RecursionError):  # its own words come back, also the senseless ones
             command = json.loads(payload)
-            if command["status"] == "init":
+            if isinstance(command, dict) and command.get("status") == "init":
                 self.commands.append(command)
                 task = asyncio.create_task(BEHAVIORS[self.behavior](self, below, command))
                 self._tasks.add(task)
-        self.changed.set()
 
     async def _packet(self) -> tuple[int, bytes]:
         kind = (await self._reader.readexactly(1))[0]
@@ -163,7 +171,12 @@ async def _stuck(device: Responder, topic: str, command: Mapping[str, Any]) -> N
 async def _twice(device: Responder, topic: str, command: Mapping[str, Any]) -> None:
     for _ in range(2):
         await _plain(device, topic, command)
-    await asyncio.sleep(0.2)
+    device.say(topic, {"status": "failed", "reason": "second thoughts"})
+
+
+async def _belated(device: Responder, topic: str, command: Mapping[str, Any]) -> None:
+    await _plain(device, topic, command)
+    await asyncio.sleep(0.3)
     device.say(topic, {"status": "failed", "reason": "second thoughts"})
 
 
@@ -220,6 +233,7 @@ BEHAVIORS = {
     "silent": _silent,
     "stuck": _stuck,
     "twice": _twice,
+    "belated": _belated,
     "garbage": _garbage,
     "recovering": _recovering,
     "hostile": _hostile,

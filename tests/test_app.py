@@ -169,7 +169,9 @@ def test_systemd_is_told(tmp_path: Path) -> None:
         line.bind(str(path))
         line.settimeout(10)
         with running_daemon(tmp_path, extra={"NOTIFY_SOCKET": str(path)}) as daemon:
-            assert line.recv(100) == b"READY=1"
+            ready, status = line.recv(200).split(b"\n")
+            assert ready == b"READY=1"
+            assert status == f"STATUS={daemon.url}, 0 models".encode()
             daemon.signal(signal.SIGHUP)
             assert line.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
             assert line.recv(100) == b"READY=1"

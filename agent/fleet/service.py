@@ -115,8 +115,9 @@ class FleetService:
             capabilities={name: found for name, found in self._desk.capabilities().items() if found is not None},
             models=Inventory(runtime, store),
             record=record,
+            alarms=self._telemetry,
             home_assistant=options.home_assistant,
-            telemetry=options.telemetry is not None and not options.telemetry.deflate,
+            readable=options.telemetry is None or not options.telemetry.deflate,
             wall=wall,
         )
         self._closing = asyncio.Event()

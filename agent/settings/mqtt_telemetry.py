@@ -158,7 +158,7 @@ def _alarm(value: object, key: str, where: str) -> dict[str, float | bool]:
     for name, one in table.items():
         if name not in _ALARM_KEYS:
             raise unknown_key(f"{key}.{name}", _ALARM_KEYS, where=where)
-        number = one if name == "enabled" and isinstance(one, bool) else _number(one)
+        number = (one if isinstance(one, bool) else None) if name == "enabled" else _number(one)
         if number is None or (name.endswith("_s") and number < 0):
             wanted = "true or false" if name == "enabled" else "a number"
             raise ConfigError(f"{key}.{name} = {one!r} in {where}: expected {wanted}.", param=f"{key}.{name}")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 from agent.errors import EdgeAgentError, NotConnectedError, PublishRefusedError
@@ -42,6 +42,18 @@ class Models(Protocol):
         """What `P/twin/model` should say now."""
 
 
+class Raised(Protocol):
+    @property
+    def raised(self) -> Collection[str]: ...
+
+
+class Alarms(Protocol):
+    """`agent.fleet.telemetry.telemetry.Telemetry` is one."""
+
+    @property
+    def state(self) -> Raised: ...
+
+
 def watched(record: Record, topics: Topics) -> tuple[str, ...]:
     """Topics to subscribe to: is anybody there who is called as this device was once?"""
     return tuple(service + HEALTH for service in sorted(record.services() - {topics.service}))
@@ -50,7 +62,7 @@ def watched(record: Record, topics: Topics) -> tuple[str, ...]:
 class Announcer:
     """`connected` and `disconnected` with the link's events; `seen` for what comes on `watched`; `run` in a task.
 
-    `home_assistant` is the discovery prefix, None for none. `wall` gives Unix time.
+    `home_assistant` is the discovery prefix, None for none; `readable` as for `contents`. `wall` gives Unix time.
     """
 
     def __init__(
@@ -62,8 +74,9 @@ class Announcer:
         capabilities: Mapping[str, Mapping[str, Any]],
         models: Models,
         record: Record,
+        alarms: Alarms | None = None,
         home_assistant: str | None = None,
-        telemetry: bool = True,
+        readable: bool = True,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._link = link
@@ -73,7 +86,8 @@ class Announcer:
         self._models = models
         self._record = record
         self._home_assistant = home_assistant
-        self._telemetry = telemetry
+        self._alarms = alarms
+        self._readable = readable
         self._wall = wall
         self._broker: str | None = None
         self._connection = 0
@@ -141,8 +155,9 @@ class Announcer:
                 self._about,
                 capabilities=self._capabilities,
                 twin=await self._models.twin(),
+                raised=self._alarms.state.raised if self._alarms is not None else None,
                 home_assistant=self._home_assistant,
-                telemetry=self._telemetry,
+                readable=self._readable,
             )
             await self._say(broker, wanted)
             await self._clear_stale(broker, wanted)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from agent.fleet.announce import thin_edge
 from agent.fleet.announce.about import About
-from agent.fleet.announce.homeassistant import PREFIX, discovery
+from agent.fleet.announce.homeassistant import discovery, twin_alarms
 from agent.fleet.announce.models import Twin
+from agent.fleet.announce.sensors import ALARMS
 from agent.fleet.topics import Topics
 
 _encoder: Final = msgspec.json.Encoder(order="deterministic")
@@ -27,16 +28,21 @@ def contents(
     *,
     capabilities: Mapping[str, Mapping[str, Any]],
     twin: Twin,
+    raised: Collection[str] | None,
     home_assistant: str | None,
-    telemetry: bool = True,
+    readable: bool = True,
 ) -> dict[str, bytes]:
     """Without the health, which is of the moment. `capabilities` are by operation, and those of allowed ones only;
-    `home_assistant` is its discovery prefix, None for no discovery."""
+    `raised` are the alarms, None where nothing is measured. `home_assistant` is its discovery prefix, None for no
+    discovery; `readable` says whether measurements come in a form that it can read."""
     found = registration(topics, about)
     for name, capability in capabilities.items():
         found[topics.capability(name)] = _encoder.encode(capability)
     found[topics.model] = _encoder.encode(twin)
+    if raised is not None:
+        found[twin_alarms(topics)] = _encoder.encode({name: name in raised for name in ALARMS})
     if home_assistant is not None:
+        telemetry = readable and raised is not None
         described = discovery(topics, about, twin=twin, operations=capabilities, telemetry=telemetry)
-        found[topics.home_assistant(home_assistant or PREFIX)] = _encoder.encode(described)
+        found[topics.home_assistant(home_assistant)] = _encoder.encode(described)
     return found

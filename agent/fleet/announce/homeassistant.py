@@ -19,9 +19,6 @@ from agent.fleet.announce.models import Twin
 from agent.fleet.announce.sensors import ALARMS, SENSORS, Sensor
 from agent.fleet.topics import Topics
 
-PREFIX: Final = "homeassistant"
-"""Home Assistant's default `discovery_prefix`."""
-
 Entity = dict[str, Any]
 
 _MODEL_BUTTONS: Final = (
@@ -40,7 +37,7 @@ def discovery(
     entities: dict[str, Entity] = {}
     if telemetry:
         entities |= {sensor.key: _sensor(topics, sensor) for sensor in SENSORS}
-    entities |= {f"alarm_{name}": _alarm(topics, name, title) for name, title in ALARMS.items()}
+        entities |= {f"alarm_{name}": _alarm(topics, name, title) for name, title in ALARMS.items()}
     for name, model in twin.get("models", {}).items():
         entities |= dict(_of_model(topics, name, model, operations))
     if "transcribe" in operations:
@@ -76,6 +73,11 @@ def discovery(
         "qos": 1,
         "components": entities,
     }
+
+
+def twin_alarms(topics: Topics) -> str:
+    """`{alarm: whether it is raised}`, retained."""
+    return f"{topics.service}/twin/alarms"
 
 
 def device_id(topics: Topics) -> str:
@@ -115,13 +117,12 @@ def _sensor(topics: Topics, sensor: Sensor) -> Entity:
 
 
 def _alarm(topics: Topics, name: str, title: str) -> Entity:
-    """Raised while its topic holds something."""
+    """From the twin: the alarm's own topic is empty when it is not raised, which Home Assistant cannot see."""
     return {
         "platform": "binary_sensor",
         "name": title,
-        "state_topic": topics.alarm(name),
-        "value_template": "{{ 'ON' if value else 'OFF' }}",
-        "json_attributes_topic": topics.alarm(name),
+        "state_topic": twin_alarms(topics),
+        "value_template": f"{{{{ 'ON' if value_json.{name} else 'OFF' }}}}",
         "device_class": "problem",
         "entity_category": "diagnostic",
     }

@@ -35,7 +35,7 @@ _KEPT_END: Final = failed("It came before and failed; why is not kept any more."
 _log = logging.getLogger("agent.fleet.commands")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Arrival:
     received: Received
     key: Key

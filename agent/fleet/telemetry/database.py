@@ -96,6 +96,8 @@ def translated(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translate(error, path) from error
+    except UnicodeDecodeError as error:  # a name out of the damage, also in SQLite's own message about it
+        raise DamagedError(f"The outbox {path} is damaged ({error.reason}).") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror or error}.") from error
 

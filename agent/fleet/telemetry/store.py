@@ -102,6 +102,9 @@ class Store:
                 self._boot_id = next((number for number, (name, _) in self._boots.items() if name == boot), None)
                 self.rows = {row.name: row for row in self._load()}
                 self.raised: dict[str, bytes] = dict(self._connection.execute("SELECT name, body FROM raised"))
+        except (TypeError, ValueError) as error:
+            self._connection.close()
+            raise database.DamagedError(f"The outbox {path} holds what nobody wrote ({error}).") from error
         except BaseException:
             self._connection.close()
             raise

@@ -1,19 +1,21 @@
 """The ways to slow down, from full speed to almost nothing, in the order in which they cost the least.
 
-First the clock, where the system lets us: dynamic power falls with frequency times voltage squared, while decoding waits
-for memory. Then threads, to half of them, then pauses between steps, which save exactly what they cost.
-`benchmarks/governor_rows.py` has the numbers: a Pi 5 at 1500 of 2400 MHz keeps 85% of its tokens per second on half the
-power of its cores; with two of four threads it keeps 75%.
+First the clock, where the system lets us: dynamic power falls with frequency times voltage squared, while decoding
+waits for memory. Then threads, to half of them, then pauses between steps, which save exactly what they cost.
+docs/power.md has the numbers of a simulated Pi 5: at 1500 of 2400 MHz it keeps 85% of its tokens per second on 39% of
+the power of its cores; with two of four threads it keeps 75% on 50%.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-PAUSES: Final = (0.25, 0.5, 1.0, 2.0, 4.0)
+PAUSES: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds to rest for each second of work."""
+_BREATH: Final = 0.12
+"""The pause on the way to one thread less, so that the step is not so long."""
 _MOST_CLOCKS: Final = 6
 
 
@@ -35,7 +37,7 @@ class Ladder:
     rungs: tuple[Rung, ...]
     efficient: int
     slowest_threads: int
-    """The last rung without a pause."""
+    """The fewest threads, without a pause."""
 
 
 def build(threads: int, threads_batch: int, clocks_mhz: Sequence[int] = ()) -> Ladder:
@@ -47,16 +49,16 @@ def build(threads: int, threads_batch: int, clocks_mhz: Sequence[int] = ()) -> L
         raise ValueError(f"{threads} and {threads_batch} threads: at least one of each is needed")
     clocks = _some(sorted(set(clocks_mhz), reverse=True))
     lowest = clocks[-1] if clocks else None
-    fast = [Rung(threads=threads, threads_batch=threads_batch, max_mhz=mhz) for mhz in clocks or [None]]
-    fewer = [
-        Rung(threads=count, threads_batch=max(1, round(threads_batch * count / threads)), max_mhz=lowest)
-        for count in _down(threads)
-    ]
+    limits: list[int | None] = [*clocks] or [None]
+    fast = [Rung(threads=threads, threads_batch=threads_batch, max_mhz=mhz) for mhz in limits]
+    fewer: list[Rung] = []
+    for count in _down(threads):
+        before = fewer[-1] if fewer else fast[-1]
+        fewer.append(replace(before, max_mhz=lowest, pause_ratio=_BREATH))
+        batch = max(1, round(threads_batch * count / threads))
+        fewer.append(Rung(threads=count, threads_batch=batch, max_mhz=lowest))
     last = fewer[-1] if fewer else fast[-1]
-    paused = [
-        Rung(threads=last.threads, threads_batch=last.threads_batch, max_mhz=lowest, pause_ratio=ratio)
-        for ratio in PAUSES
-    ]
+    paused = [replace(last, max_mhz=lowest, pause_ratio=ratio) for ratio in PAUSES]
     return Ladder((*fast, *fewer, *paused), len(fast) - 1, len(fast) + len(fewer) - 1)
 
 

@@ -19,7 +19,7 @@ from agent.fleet.commands.permissions import Permission, Permissions
 from agent.fleet.link.messages import Publication, Received
 from agent.fleet.topics import Topics
 
-PATIENCE_S = 20.0
+PATIENCE_S = 5.0
 TOPICS = Topics("te", "d")
 WIDE_OPEN = Permission(allow=True, concurrency=1, per_hour=1000)
 _packets = itertools.count(1)

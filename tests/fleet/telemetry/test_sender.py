@@ -321,7 +321,7 @@ async def test_a_database_made_anew_while_it_runs_begins_another_numbering(path:
         await d.outbox.maintain()
         assert d.outbox.log != log
         await d.record(7)
-        await until(lambda: bool(d.link.taken) and d.outbox.state.samples == 0)
+        await until(lambda: d.outbox.line("board").newest == d.outbox.line("board").confirmed)  # type: ignore[union-attr]
         message = d.link.of(TOPICS.measurement("board"))[-1]
         assert (message["log"], message["samples"][-1]["n"]) == (d.outbox.log, 7)
 
