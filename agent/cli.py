@@ -73,7 +73,13 @@ def _run(call: Call) -> int:
 
     use_utf8()
     module = importlib.import_module(f"agent.commands.{call.options.command}")
-    status: int = module.run(call)
+    try:
+        status: int = module.run(call)
+    finally:
+        if os.geteuid() == 0 and "settings" in vars(call):
+            from agent.service.ownership import give_to_owner
+
+            give_to_owner(call.state_dir)
     sys.stdout.flush()
     return status
 

@@ -26,6 +26,7 @@ BARS = {
     "install": "reaches ready",
     "verify and security": "clean, exposure <= 2.0",
     "answers in the sandbox": "text and vectors",
+    "device of its group": "opened, and by nobody else",
     "control groups": "v2: one per worker; v1: said",
     "journal fields": "lines can be asked for by model",
     "worker over its own limit": "the worker alone is killed",
@@ -48,13 +49,13 @@ def container(folder: Path) -> Iterator[Row]:
     yield from _rows(boot_machine.boot_container(system, log=folder / "container.log", timeout_s=1200))
 
 
-def emulated(folder: Path) -> Iterator[Row]:
+def emulated(folder: Path, *, version: int) -> Iterator[Row]:
     """Without llama.cpp, which may be built for instructions that the emulator does not have."""
     system = boot_machine.make_system(folder)
     settings = {"patience": 10.0, "clean_reboot": False}
     boot_machine.place_tree(system, settings=settings, gguf=None)
-    log, image = folder / "emulated.log", folder / "emulated.ext4"
-    yield from _rows(boot_machine.boot_emulated(system, image, log=log, timeout_s=3600))
+    log, image = folder / f"emulated-v{version}.log", folder / "emulated.ext4"
+    yield from _rows(boot_machine.boot_emulated(system, image, version=version, log=log, timeout_s=3600))
 
 
 def _rows(found: list[dict[str, Any]]) -> Iterator[Row]:
@@ -68,7 +69,11 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[Row]:
 
 
 def main() -> int:
-    machines: dict[str, Callable[[Path], Iterator[Row]]] = {"container": container, "emulated": emulated}
+    machines: dict[str, Callable[[Path], Iterator[Row]]] = {
+        "container": container,
+        "emulated": partial(emulated, version=2),
+        "emulated-v1": partial(emulated, version=1),
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, required=True, help="for the system; made once, about 3 GB")
     parser.add_argument("--only", action="append", choices=[*machines], help="may be repeated")

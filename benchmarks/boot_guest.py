@@ -88,6 +88,21 @@ class Guest:
         seen["devices"] = get("/v1/audio/devices")["devices"]
         return seen
 
+    def device_group(self) -> dict[str, Any]:
+        """A device that only the group `audio` may open, in the service's namespace of users."""
+        node = Path("/dev/boot-test")
+        node.unlink(missing_ok=True)
+        os.mknod(node, 0o20660, os.makedev(1, 3))
+        audio = next(line for line in Path("/etc/group").read_text().splitlines() if line.startswith("audio:"))
+        os.chown(node, 0, int(audio.split(":")[2]))
+        node.chmod(0o660)
+        limits = ("User=edge-agent", "PrivateUsers=yes", "NoNewPrivileges=yes", "DevicePolicy=closed")
+        properties = [word for limit in limits for word in ("-p", limit)]
+        opened = command("systemd-run", "--wait", "-q", *properties, "dd", "if=/dev/null", f"of={node}")
+        refused = command("systemd-run", "--wait", "-q", *properties, "-p", "User=nobody", "dd", f"of={node}")
+        node.unlink()
+        return {"passed": opened.returncode == 0 and refused.returncode != 0, "said": opened.stderr}
+
     def groups(self) -> dict[str, Any]:
         """Version 2: the daemon in its leaf, each worker in its group with a limit. Version 1: said in the log."""
         pid, group = show("MainPID", "ControlGroup").values()
@@ -123,6 +138,8 @@ class Guest:
         """The service may hold little more than it does, and a worker gets a large request: the kernel chooses it."""
         post("/v1/embeddings", EMBED, 120 * self.patience)
         before = show("MainPID", "NRestarts")
+        if not show("MemoryCurrent")["MemoryCurrent"].isdecimal():
+            return {"passed": True, "skipped": "nothing counts memory here"}
         daemon = int(before["MainPID"])
         workers = children(daemon)
         held_mib = sum(memory_kib(pid, "RssAnon") for pid in [daemon, *workers]) // 1024
@@ -257,6 +274,7 @@ class Guest:
         self.check("install", self.install)
         self.check("verify and security", self.verified)
         self.check("answers in the sandbox", self.answers)
+        self.check("device of its group", self.device_group)
         self.check("control groups", self.groups)
         self.check("journal fields", self.fields)
         self.check("worker over its own limit", self.worker_limit)

@@ -1,9 +1,9 @@
 """A simulated Raspberry Pi 5 without a fan that generates text: heat, clocks, watts and tokens. Nothing random.
 
-Heat: two thermal resistances and capacities in series. All of the board's power warms the board (slow), the chip's power
-warms the chip above the board (fast). Fitted to a bare Pi 5 at 20 °C: 40.0 °C at rest, then `stress -c 4` for 3 minutes:
-82.3, 84.5, 86.2 °C after each (qiita.com/j-baba/items/08475f1d066d23e188eb). `python -m benchmarks.governor_rows` shows
-how near the fit comes.
+Heat: two thermal resistances and capacities in series. All of the board's power warms the board (slow), the chip's
+power warms the chip above the board (fast). Fitted to a bare Pi 5 at 20 °C: 40.0 °C at rest, then `stress -c 4` for
+3 minutes: 82.3, 84.5, 86.2 °C after each (qiita.com/j-baba/items/08475f1d066d23e188eb).
+`python -m benchmarks.governor_rows` shows how near the fit comes.
 
 Clocks: the firmware's own throttling. From 80 °C it takes the clock back step by step, at 85 °C harder, never below
 1500 MHz (raspberrypi.com/documentation, thermal management; arm_freq_min). 2256 MHz were seen at 82.9 °C
@@ -13,8 +13,8 @@ Clocks: the firmware's own throttling. From 80 °C it takes the clock back step 
 Watts, as the power chip's rails: 2.08 at rest and 5.80 under `stress -c 4` at 2.4 GHz (3.0 W and 7.2 W at the input,
 through the fit of github.com/jfikar/RPi5-power), so 0.47 W per core, GHz and square volt: P ~ f V^2. 6.37 W while four
 threads decode (github.com/ggml-org/llama.cpp issue 26484): waiting threads spin, so each costs about what a busy one
-does, and the rest is memory traffic, 0.05 W per GB/s. Leakage that grows with heat is left out: it would cost the hotter
-board more.
+does, and the rest is memory traffic, 0.05 W per GB/s (chosen, so that the sum is right). Leakage that grows with heat
+is left out: it would cost the hotter board more.
 
 Tokens: bytes of weights read per second, at most what the memory gives to so many threads: 9.26, 13.23 and 11.59 GB/s
 for 1, 2 and 4 (STREAM read-only at 2.4 GHz, same issue), and at most what the cores compute: 1.8 GB/s per thread and

@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "agent.runtime.wire",
         "agent.terminal",
     ),
-    "benchmarks": ("agent.errors", "agent.fleet", "agent.runtime", "agent.search", "agent.speech"),
+    "benchmarks": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.search", "agent.speech"),
 }
 """A file or folder, and the packages or modules it may import besides its own."""
 

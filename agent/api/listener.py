@@ -43,6 +43,7 @@ class Listener:
         self._app = app
         self._settings = app[SETTINGS]
         self._servers: list[asyncio.Server] = []
+        self._inherited = False
         if not any(isinstance(found, _MalformedRequests) for found in _logger.filters):
             _logger.addFilter(_MalformedRequests())
         self._runner = web.AppRunner(
@@ -75,6 +76,7 @@ class Listener:
             return Connection(server(), settings, count)
 
         loop = asyncio.get_running_loop()
+        self._inherited = bool(inherited)
         try:
             if not inherited:
                 self._servers.append(await loop.create_server(connection, host, port, backlog=_BACKLOG))
@@ -90,8 +92,13 @@ class Listener:
         return int(self._servers[0].sockets[0].getsockname()[1])
 
     def refuse(self) -> None:
-        """New requests get 503 from now on, also on connections that are open; those being answered go on."""
+        """New requests get 503 from now on, also on connections that are open; those being answered go on.
+
+        At inherited sockets new connections wait for the next daemon instead, which whoever holds them will start.
+        """
         self._app[DRAIN].refuse()
+        if self._inherited:
+            self._stop_accepting()
 
     async def close(self, grace_s: float) -> bool:
         """Refuses new requests, waits for running ones for at most `grace_s`, then ends them and closes everything.
@@ -100,9 +107,12 @@ class Listener:
         """
         self.refuse()
         finished = await self._app[DRAIN].wait_idle(grace_s)
-        for server in self._servers:
-            server.close()
+        self._stop_accepting()
         if changes := self._app[CHANGES]:
             await asyncio.wait(changes, timeout=grace_s)
         await self._runner.cleanup()
         return finished
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()

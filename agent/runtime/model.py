@@ -55,6 +55,7 @@ class Model:
     ) -> None:
         self.spec = spec
         self.key = key
+        self._log = logging.LoggerAdapter(_log, {"fields": {"model": spec.name}})
         self.life = Life(since=clock())
         self._queue = queue
         self._budget = budget
@@ -199,7 +200,7 @@ class Model:
             self._loading_over(UnavailableError(f"Model {self.name} was unloaded before it was ready."))
         elif self.life.state not in (State.READY, State.BACKOFF):
             return
-        _log.info("%s: unloading: %s", self.name, reason)
+        self._log.info("%s: unloading: %s", self.name, reason)
         self._move(Move.UNLOAD, reason=reason)
         if self._session is not None:
             self._session.drain()
@@ -228,7 +229,7 @@ class Model:
                 try:
                     await self._live_on()
                 except Exception as error:
-                    _log.exception("%s: the runtime itself failed; the model is out of service", self.name)
+                    self._log.exception("%s: the runtime itself failed; the model is out of service", self.name)
                     self.life = Life(state=State.FAILED, reason=f"internal error: {error!r}", since=self._clock())
                     self._give_up(ModelFailedError(f"Model {self.name} is out of service: internal error {error!r}."))
         finally:
@@ -276,7 +277,7 @@ class Model:
         except WorkerGoneError as gone:
             self._crash(gone.exit)
         except Exception as error:
-            _log.exception("%s: the runtime failed at this worker", self.name)
+            self._log.exception("%s: the runtime failed at this worker", self.name)
             self._crash(Exit(f"lost to an internal error ({error!r})", -1))
         else:
             self._move(Move.EXITED, reason=self.life.reason)
@@ -301,7 +302,7 @@ class Model:
             exit = await worker.shutdown(
                 grace_s=self._limits.shutdown_grace_s, terminate_s=self._limits.terminate_grace_s
             )
-            _log.info("%s: worker %d %s", self.name, worker.pid, exit.reason)
+            self._log.info("%s: worker %d %s", self.name, worker.pid, exit.reason)
         finally:
             await worker.kill("not needed any more")
             self._worker = None
@@ -341,7 +342,7 @@ class Model:
         self._resident = False
         self._move(Move.LOADED)
         self._loading_over(None)
-        _log.info("%s: ready after %.2f s", self.name, loaded.load_s)
+        self._log.info("%s: ready after %.2f s", self.name, loaded.load_s)
         session = Session(
             self,
             worker,
@@ -357,14 +358,14 @@ class Model:
 
     def _refused(self, error: EdgeAgentError, move: Move) -> None:
         """No point in trying again by ourselves."""
-        _log.error("%s: cannot be loaded: %s", self.name, error)
+        self._log.error("%s: cannot be loaded: %s", self.name, error)
         self._counters.load_failures += 1
         self._move(move, reason=error.message)
         self._give_up(error)
 
     def _crash(self, exit: Exit) -> None:
         tail = "".join(f"\n    {line}" for line in exit.tail)
-        _log.error("%s: worker %s with %d requests running%s", self.name, exit.reason, self.running, tail)
+        self._log.error("%s: worker %s with %d requests running%s", self.name, exit.reason, self.running, tail)
         self._crashes += 1
         self._counters.crashes += 1
         served = self.life.state is State.READY

@@ -39,7 +39,10 @@ def apply(plan: Plan) -> None:
 
 def run(command: Command) -> None:
     """Raises `UnavailableError` with what the command said, unless it is optional."""
-    problem = _run(command.argv)
+    program = shutil.which(command.argv[0]) or shutil.which(command.argv[0], path="/usr/sbin:/sbin:/usr/bin:/bin")
+    if program is None and command.later:
+        return
+    problem = _run(program, command.argv[1:]) if program is not None else "there is no such program here."
     if problem is not None and not command.optional:
         raise UnavailableError(
             f"Could not {command.why}: {' '.join(command.argv)}: {problem}",
@@ -47,14 +50,11 @@ def run(command: Command) -> None:
         )
 
 
-def _run(argv: Sequence[str]) -> str | None:
+def _run(program: str, arguments: Sequence[str]) -> str | None:
     """Why it failed, on one line, or None."""
-    program = shutil.which(argv[0]) or shutil.which(argv[0], path="/usr/sbin:/sbin:/usr/bin:/bin")
-    if program is None:
-        return "there is no such program here."
     try:
         done = subprocess.run(
-            [program, *argv[1:]], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S
+            [program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
         return f"it took longer than {TIMEOUT_S:.0f} s."

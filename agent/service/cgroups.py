@@ -18,12 +18,15 @@ import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from agent.hardware import sysfile
+
 MIB = 1024 * 1024
 SLACK_BYTES = 64 * MIB
 """Beyond what the ledger charged: the allocator's slack, page tables, the page cache of files being read."""
 SLACK_SHARE = 0.25
 """The same for large models. A worker that outgrows this by as much has a leak, and is started again."""
 
+_ANOTHER_LIMIT = "was the largest when the service or the machine had no memory left"
 _LEAF = "daemon"
 _PREFIX = "worker-"
 _NAME_LIMIT = 100
@@ -37,37 +40,31 @@ class WorkerGroup:
     def __init__(self, name: str, folder: Path) -> None:
         self.folder = folder
         self._name = name
-        self._limit_bytes: int | None = None
 
     def limit(self, charged_bytes: int) -> None:
         """Let the worker take what the ledger charged it with, and some more; never less than it holds already."""
         held_bytes = _held_bytes(self.folder)
         most = max(charged_bytes, held_bytes)
-        limit_bytes = most + max(SLACK_BYTES, int(most * SLACK_SHARE))
-        if self._write("memory.max", str(limit_bytes)):
-            self._limit_bytes = limit_bytes
+        self._write("memory.max", str(most + max(SLACK_BYTES, int(most * SLACK_SHARE))))
 
     def close(self) -> None:
         """The worker is gone: say so if the kernel killed it, and remove the group with whatever is left in it."""
-        if self._limit_bytes is not None and _statistic(self.folder / "memory.events", "oom_kill"):
-            _log.error(
-                "%s: the kernel killed its worker, which went over its limit of %d MiB",
-                self._name,
-                self._limit_bytes // MIB,
-                extra={"fields": {"model": self._name}},
-            )
+        events = self.folder / "memory.events"
+        if _statistic(events, "oom_kill"):
+            limit_mib = (sysfile.read_int(self.folder / "memory.max") or 0) // MIB
+            whose = f"went over its own limit of {limit_mib} MiB" if _statistic(events, "oom") else _ANOTHER_LIMIT
+            told = {"fields": {"model": self._name}}
+            _log.error("%s: the kernel killed its worker: it %s", self._name, whose, extra=told)
         with contextlib.suppress(OSError):
             (self.folder / "cgroup.kill").write_text("1")  # Linux 5.14; before that there is rarely anybody left
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
-    def _write(self, file: str, text: str) -> bool:
+    def _write(self, file: str, text: str) -> None:
         try:
             (self.folder / file).write_text(text)
         except OSError as error:
             _log.warning("%s: %s was not set: %s", self._name, self.folder / file, error.strerror)
-            return False
-        return True
 
 
 class WorkerGroups:
@@ -171,21 +168,14 @@ def _populated(folder: Path) -> bool:
 
 def _held_bytes(folder: Path) -> int:
     """What the group holds that cannot be dropped: all but the page cache."""
-    try:
-        current = int((folder / "memory.current").read_text())
-    except (OSError, ValueError):
-        return 0
+    current = sysfile.read_int(folder / "memory.current") or 0
     stat = folder / "memory.stat"
     return max(0, current - _statistic(stat, "inactive_file") - _statistic(stat, "active_file"))
 
 
 def _statistic(file: Path, name: str) -> int:
     """A line `NAME NUMBER` of one of the kernel's files; 0 where there is none."""
-    try:
-        text = file.read_text()
-    except OSError:
-        return 0
-    for line in text.splitlines():
+    for line in (sysfile.read_text(file) or "").splitlines():
         key, _, value = line.partition(" ")
         if key == name and value.isdecimal():
             return int(value)

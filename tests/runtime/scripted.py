@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agent.runtime.cell import Cells
 from agent.runtime.service import Limits, ModelSpec, Runtime, Stream
 from agent.runtime.snapshot import ModelSnapshot
 from agent.runtime.wire import Delta, Embedded, Finished, Generate, LlamaOptions
@@ -33,7 +34,11 @@ QUICK = Limits(
 
 @asynccontextmanager
 async def runtime_of(
-    *specs: ModelSpec, budget_bytes: int = 10_000, command: tuple[str, ...] = COMMAND, **limits: Any
+    *specs: ModelSpec,
+    budget_bytes: int = 10_000,
+    command: tuple[str, ...] = COMMAND,
+    cells: Cells | None = None,
+    **limits: Any,
 ) -> AsyncIterator[Runtime]:
     """A running runtime; afterwards it is stopped, and nothing of it may be left."""
     runtime = Runtime(
@@ -41,6 +46,7 @@ async def runtime_of(
         memory=lambda held_bytes: budget_bytes,
         worker_command=command,
         environment=ENVIRONMENT,
+        cells=cells,
     )
     runtime.set_models(specs)
     task = asyncio.create_task(runtime.run())

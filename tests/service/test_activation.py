@@ -59,6 +59,20 @@ def test_the_first_request_waits_for_the_daemon_and_is_answered(tmp_path: Path) 
             assert process.wait(30) == 0
 
 
+def test_who_comes_between_two_daemons_is_answered_by_the_second(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as handed:
+        port = handed.getsockname()[1]
+        with started(tmp_path, handed) as first:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30):
+                pass
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(30) == 0
+        with socket.create_connection(("127.0.0.1", port), timeout=30) as waiting:
+            waiting.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+            with started(tmp_path, handed):
+                assert waiting.recv(100).startswith(b"HTTP/1.1 200 ")
+
+
 def test_an_open_address_needs_a_key_also_when_systemd_opened_it(tmp_path: Path) -> None:
     with socket.create_server(("0.0.0.0", 0)) as handed, started(tmp_path, handed) as process:
         assert process.wait(30) == 2

@@ -140,13 +140,19 @@ def test_the_limit_follows_the_ledger(
     assert int((group.folder / "memory.max").read_text()) == limit_mib * MIB
 
 
-def test_what_the_kernel_killed_is_said_with_the_limit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("oom", "why"),
+    [(1, "it went over its own limit of 164 MiB"), (0, "it was the largest when the service or the machine had no")],
+)
+def test_what_the_kernel_killed_is_said_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, oom: int, why: str
+) -> None:
     group = WorkerGroups(tmp_path).open("qwen", 1)
     assert group is not None
     group.limit(100 * MIB)
-    (group.folder / "memory.events").write_text("low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 1\n")
+    (group.folder / "memory.events").write_text(f"low 0\nhigh 0\nmax 9\noom {oom}\noom_kill 1\noom_group_kill 1\n")
     group.close()
-    assert "qwen: the kernel killed its worker, which went over its limit of 164 MiB" in caplog.messages
+    assert f"qwen: the kernel killed its worker: {why}" in caplog.text
 
 
 def test_groups_that_have_emptied_are_swept(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from agent.errors import EdgeAgentError, NotConnectedError, PublishRefusedError
 from agent.fleet.announce.about import About
 from agent.fleet.announce.contents import contents, registration
 from agent.fleet.announce.health import health, is_down
+from agent.fleet.announce.homeassistant import platforms
 from agent.fleet.announce.models import Twin
 from agent.fleet.announce.record import Record
 from agent.fleet.announce.sensors import ALARMS
@@ -158,7 +159,9 @@ class Announcer:
                 raised=self._alarms.state.raised if self._alarms is not None else None,
                 home_assistant=self._home_assistant,
                 readable=self._readable,
+                former=self._record.entities(self._topics.service),
             )
+            await self._remember_entities(wanted)
             await self._say(broker, wanted)
             await self._clear_stale(broker, wanted)
             await self._clear_gone(broker)
@@ -185,6 +188,12 @@ class Announcer:
                 self._said[topic] = payload
 
         await _all(one(topic, payload) for topic, payload in fresh.items())
+
+    async def _remember_entities(self, wanted: Mapping[str, bytes]) -> None:
+        if self._home_assistant is not None:
+            topic = self._topics.home_assistant(self._home_assistant)
+            if self._said.get(topic) != wanted[topic]:
+                await self._record.remember_entities(self._topics.service, platforms(wanted[topic]))
 
     async def _clear_stale(self, broker: str, wanted: Mapping[str, bytes]) -> None:
         """Of this device: what it no longer announces."""

@@ -31,10 +31,12 @@ def contents(
     raised: Collection[str] | None,
     home_assistant: str | None,
     readable: bool = True,
+    former: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """Without the health, which is of the moment. `capabilities` are by operation, and those of allowed ones only;
     `raised` are the alarms, None where nothing is measured. `home_assistant` is its discovery prefix, None for no
-    discovery; `readable` says whether measurements come in a form that it can read."""
+    discovery; `readable` says whether measurements come in a form that it can read,
+    `former` are entities that it knows from before."""
     found = registration(topics, about)
     for name, capability in capabilities.items():
         found[topics.capability(name)] = _encoder.encode(capability)
@@ -43,6 +45,6 @@ def contents(
         found[twin_alarms(topics)] = _encoder.encode({name: name in raised for name in ALARMS})
     if home_assistant is not None:
         telemetry = readable and raised is not None
-        described = discovery(topics, about, twin=twin, operations=capabilities, telemetry=telemetry)
+        described = discovery(topics, about, twin=twin, operations=capabilities, telemetry=telemetry, former=former)
         found[topics.home_assistant(home_assistant)] = _encoder.encode(described)
     return found

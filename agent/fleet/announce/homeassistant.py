@@ -29,10 +29,20 @@ _MODEL_BUTTONS: Final = (
 
 
 def discovery(
-    topics: Topics, about: About, *, twin: Twin, operations: Collection[str], telemetry: bool = True
+    topics: Topics,
+    about: About,
+    *,
+    twin: Twin,
+    operations: Collection[str],
+    telemetry: bool = True,
+    former: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """`operations` are those that may be asked for: only they become buttons, and make models installable.
-    `telemetry` says whether measurements come in a form that Home Assistant can read."""
+    """`operations` are those that may be asked for: only they become buttons. `telemetry` says whether measurements
+    come in a form that Home Assistant can read.
+
+    `former` are the platforms of entities that were there once, by key: an entity that is only left out stays in Home
+    Assistant, one that is nothing but its platform is removed.
+    """
     id = device_id(topics)
     entities: dict[str, Entity] = {}
     if telemetry:
@@ -53,6 +63,8 @@ def discovery(
         }
     for key, entity in entities.items():
         entity["unique_id"] = f"{id}_{key}"
+    for key, platform in (former or {}).items():
+        entities.setdefault(key, {"platform": platform})
     return {
         "device": {
             "identifiers": [id],
@@ -73,6 +85,12 @@ def discovery(
         "qos": 1,
         "components": entities,
     }
+
+
+def platforms(described: bytes) -> dict[str, str]:
+    """Of the entities in such a message, by key."""
+    components = msgspec.json.decode(described)["components"]
+    return {key: entity["platform"] for key, entity in components.items()}
 
 
 def twin_alarms(topics: Topics) -> str:
@@ -133,18 +151,18 @@ def _of_model(
 ) -> Iterator[tuple[str, Entity]]:
     """An update entity with the model's versions, a sensor with its state, and a button for each allowed operation."""
     id = _id(name)
-    this = f"value_json.models[{msgspec.json.encode(name).decode()}]"
+    this = f"{{% set m = value_json.models.get({msgspec.json.encode(name).decode()}) %}}{{% if m %}}"
     update: Entity = {
         "platform": "update",
         "name": f"Model {name}",
         "title": name,
         "state_topic": topics.model,
         "value_template": (
-            f"{{% set m = {this} %}}{{{{ {{'installed_version': m.version | default('none', true),"
-            " 'latest_version': m.newest | default(m.version, true) | default('none', true)} | tojson }}"
+            this + "{{ {'installed_version': m.version | default('none', true),"
+            " 'latest_version': m.newest | default(m.version, true) | default('none', true)} | tojson }}{% endif %}"
         ),
         "json_attributes_topic": topics.model,
-        "json_attributes_template": f"{{{{ {this} | tojson }}}}",
+        "json_attributes_template": this + "{{ m | tojson }}{% else %}{}{% endif %}",
     }
     yield f"model_{id}", update
     yield (
@@ -153,7 +171,7 @@ def _of_model(
             "platform": "sensor",
             "name": f"Model {name} state",
             "state_topic": topics.model,
-            "value_template": f"{{{{ {this}.state }}}}",
+            "value_template": this + "{{ m.state }}{% endif %}",
             "entity_category": "diagnostic",
             "icon": "mdi:memory",
         },

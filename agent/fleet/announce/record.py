@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -18,52 +18,75 @@ from agent.store.durable import Filesystem, read_start
 BROKERS: Final = 8
 SERVICES: Final = 8
 """So many names that the device once had are remembered for a broker."""
+ENTITIES: Final = 256
 _FILE_BYTES: Final = 4 * 1024 * 1024
 
-Services = dict[str, list[str]]
-"""Topics by the service (P) that they were announced for."""
-
 _log = logging.getLogger("agent.fleet.announce")
-_decoder = msgspec.json.Decoder(dict[str, Services])
+
+
+class Announced(msgspec.Struct):
+    """`topics` by broker and by the service (P) that they were announced for; `entities` of Home Assistant by service
+    and key, with their platforms: also those that are gone."""
+
+    topics: dict[str, dict[str, list[str]]] = {}
+    entities: dict[str, dict[str, str]] = {}
 
 
 class Record:
-    """`{broker: {P: [topic, ...]}}` in one file. A disk that does not work costs the memory, not the announcements."""
+    """One file. A disk that does not work costs the memory, not the announcements."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._brokers = self._read()
+        self._announced = self._read()
         self._complained = False
 
     def topics(self, broker: str, service: str) -> frozenset[str]:
-        return frozenset(self._brokers.get(broker, {}).get(service, ()))
+        return frozenset(self._announced.topics.get(broker, {}).get(service, ()))
 
     def others(self, broker: str, service: str) -> tuple[str, ...]:
         """What this device was called before, at this broker, and is not now."""
-        return tuple(name for name in self._brokers.get(broker, {}) if name != service)
+        return tuple(name for name in self._announced.topics.get(broker, {}) if name != service)
 
     def services(self) -> frozenset[str]:
         """All names that this device ever had, as far as they were not cleared."""
-        return frozenset(name for services in self._brokers.values() for name in services)
+        return frozenset(name for services in self._announced.topics.values() for name in services)
+
+    def entities(self, service: str) -> dict[str, str]:
+        return dict(self._announced.entities.get(service, {}))
 
     async def add(self, broker: str, service: str, topics: Collection[str]) -> None:
         known = self.topics(broker, service)
         if not known.issuperset(topics):
-            await self._write(broker, service, known.union(topics))
+            await self._change(broker, service, known.union(topics))
 
     async def cross_out(self, broker: str, service: str, topics: Collection[str]) -> None:
         known = self.topics(broker, service)
         if not known.isdisjoint(topics):
-            await self._write(broker, service, known.difference(topics))
+            await self._change(broker, service, known.difference(topics))
 
-    async def _write(self, broker: str, service: str, topics: frozenset[str]) -> None:
-        services = self._brokers.pop(broker, {})
+    async def remember_entities(self, service: str, platforms: Mapping[str, str]) -> None:
+        known = self.entities(service)
+        if not known.items() >= platforms.items():
+            kept = {key: platform for key, platform in known.items() if key not in platforms}
+            newest = [*kept.items(), *platforms.items()][-ENTITIES:]
+            self._announced.entities[service] = dict(newest)
+            await self._write()
+
+    async def _change(self, broker: str, service: str, topics: frozenset[str]) -> None:
+        """What was used last stands last."""
+        announced = self._announced
+        services = announced.topics.pop(broker, {})
         services.pop(service, None)
         if topics:
-            services[service] = sorted(topics)  # what was used last stands last
-        self._brokers[broker] = dict(list(services.items())[-SERVICES:])
-        self._brokers = {name: kept for name, kept in list(self._brokers.items())[-BROKERS:] if kept}
-        data = msgspec.json.format(msgspec.json.encode(self._brokers), indent=1)
+            services[service] = sorted(topics)
+        announced.topics[broker] = dict(list(services.items())[-SERVICES:])
+        announced.topics = {name: kept for name, kept in list(announced.topics.items())[-BROKERS:] if kept}
+        known = self.services()
+        announced.entities = {name: kept for name, kept in announced.entities.items() if name in known}
+        await self._write()
+
+    async def _write(self) -> None:
+        data = msgspec.json.format(msgspec.json.encode(self._announced), indent=1)
         try:
             await asyncio.to_thread(self._save, data)
         except OSError as error:
@@ -77,11 +100,11 @@ class Record:
         temporary.unlink(missing_ok=True)
         Filesystem().replace_file(self._path, data, temporary=temporary)
 
-    def _read(self) -> dict[str, Services]:
+    def _read(self) -> Announced:
         try:
-            return _decoder.decode(read_start(self._path, _FILE_BYTES))
+            return msgspec.json.decode(read_start(self._path, _FILE_BYTES), type=Announced)
         except FileNotFoundError:
-            return {}
+            pass
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             _log.warning("%s cannot be read (%s); old announcements may stay on the broker", self._path, error)
-            return {}
+        return Announced()

@@ -35,8 +35,9 @@ class DamagedError(StoreError):
 
 
 def m001_commands(connection: sqlite3.Connection) -> None:
-    """`remembered` has only the ends of commands whose details were dropped, by a hash of what makes them the same,
-    until the journal's own time `until_s`."""
+    """`bodies` are apart, so that a change of state does not write them again. `remembered` has only the ends of
+    commands whose details were dropped, by a hash of what makes them the same, until the journal's own time `until_s`.
+    """
     for statement in (
         """CREATE TABLE commands (
             seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -44,10 +45,12 @@ def m001_commands(connection: sqlite3.Connection) -> None:
             packet_id INTEGER NOT NULL, state INTEGER NOT NULL, said INTEGER, cleared INTEGER NOT NULL,
             attempts INTEGER NOT NULL, instance TEXT NOT NULL, granted_s REAL NOT NULL, ended_s REAL,
             expires_at REAL, left_s REAL, arrived_up_s REAL NOT NULL, arrived_wall_s REAL NOT NULL, boot TEXT NOT NULL,
-            response_topic TEXT, correlation BLOB, request BLOB, result BLOB, reason TEXT NOT NULL, code TEXT NOT NULL,
+            response_topic TEXT, correlation BLOB, reason TEXT NOT NULL, code TEXT NOT NULL,
             piece_count INTEGER NOT NULL,
             UNIQUE (operation, id, rpc)
         )""",
+        "CREATE TABLE bodies (seq INTEGER PRIMARY KEY, request BLOB, result BLOB)",
+        "CREATE TRIGGER without_a_command AFTER DELETE ON commands BEGIN DELETE FROM bodies WHERE seq = OLD.seq; END",
         "CREATE INDEX requests ON commands (digest) WHERE rpc = 1",
         "CREATE INDEX unfinished ON commands (seq) WHERE state < 2",
         "CREATE INDEX unsaid ON commands (seq) WHERE state > 0 AND said IS NOT state",
@@ -85,6 +88,12 @@ def connect(path: Path, limit_bytes: int) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Of the file, without what is free in it."""
+    pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+    return int(pages - free) * PAGE_BYTES
 
 
 @contextmanager

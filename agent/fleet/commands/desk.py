@@ -78,6 +78,8 @@ class CommandDesk:
         self._inbox: asyncio.Queue[Received] = asyncio.Queue(BATCH)
         self._connects = asyncio.Event()
         self._reconnected = False
+        self._met = False
+        """Whether a broker was there since the start."""
         self._look = asyncio.Event()
         self._tried = asyncio.Event()
         self._unavailable: EdgeAgentError | None = UnavailableError("The commands' journal is not open yet.")
@@ -119,7 +121,7 @@ class CommandDesk:
         """A broker is there: what it has not confirmed is said (again)."""
         if self._distrust_until == math.inf:
             self._distrust_until = self._clocks.up() + DISTRUST_S
-        self._reconnected = True
+        self._met = self._reconnected = True
         self._connects.set()
 
     async def run(self) -> None:
@@ -159,9 +161,7 @@ class CommandDesk:
 
     async def _stop(self) -> None:
         if self._workshop is not None:
-            with contextlib.suppress(EdgeAgentError):
-                journal = self._thread.journal
-                await self._thread.run(journal.queue_again, self._workshop.leave(), forgiven=True)
+            await self._workshop.leave()
         await self._thread.close()
 
     async def _resume(self, workshop: Workshop) -> None:
@@ -182,7 +182,7 @@ class CommandDesk:
         journal = self._thread.journal
         await self._thread.run(journal.open)
         if await self._thread.run(journal.loss) is not None:
-            self._distrust_until = math.inf
+            self._distrust()
         for name in self._operations:
             self._permissions.remember(name, await self._thread.run(journal.grants, name))
         for entry in await self._thread.run(journal.unfinished):
@@ -255,8 +255,11 @@ class CommandDesk:
         losses = self._thread.journal.losses
         if losses > self._losses_seen:
             self._losses_seen = losses
-            self._distrust_until = max(self._distrust_until, self._clocks.up() + DISTRUST_S)
+            self._distrust()
             self._connects.set()
+
+    def _distrust(self) -> None:
+        self._distrust_until = self._clocks.up() + DISTRUST_S if self._met else math.inf
 
     async def _say(self, speaker: Speaker, workshop: Workshop) -> None:
         """At each connect, when what is under way is said again for a broker that forgot it, and now and then."""

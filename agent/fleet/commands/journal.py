@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from agent.errors import DiskFullError, StoreError
 from agent.fleet.commands import rows
 from agent.fleet.commands.arrival import Known
-from agent.fleet.commands.database import DamagedError, connect, set_aside, transaction, translated
+from agent.fleet.commands.database import DamagedError, connect, set_aside, transaction, translated, used_bytes
 from agent.fleet.commands.entry import Entry, Key
 from agent.fleet.commands.keeping import HOUR_S, Keeping, prune
 from agent.fleet.commands.states import State
@@ -119,6 +119,8 @@ class Journal:
                     f"The command journal is full: it still has to remember {self._count:,} commands.",
                     hint="Send fewer commands, or send those that need no id as requests (rpc).",
                 )
+            if entries and used_bytes(connection) > self.keeping.taken_bytes:
+                raise DiskFullError("The command journal is full.", hint="Send the command again later.")
             with transaction(connection, durable=True):
                 added = [replace(entry, seq=rows.insert(connection, entry, self.now_s)) for entry in entries]
                 connection.executemany("UPDATE commands SET cleared = 1 WHERE seq = ?", [(seq,) for seq in cleared])
@@ -149,9 +151,11 @@ class Journal:
             self._update(replace(entry, state=State.QUEUED, attempts=entry.attempts - forgiven), durable=False)
 
     def finish(self, entry: Entry) -> None:
-        """Its end: on the disk when this returns. `entry.cleared` is as `add` left it."""
+        """Its end: on the disk when this returns. The first one counts."""
         kept = self._unfinished.get(entry.seq)
-        self._update(replace(entry, cleared=entry.cleared or (kept is not None and kept.cleared)), durable=True)
+        if kept is None:
+            return  # it was written down already
+        self._update(replace(entry, cleared=entry.cleared or kept.cleared), durable=True)
 
     def said(self, seq: int, state: State, piece_count: int) -> None:
         """The broker has confirmed it."""

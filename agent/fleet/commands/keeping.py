@@ -35,17 +35,23 @@ class Keeping:
     remember_requests_s: float = HOUR_S
     limit_bytes: int = 64 * 1024 * 1024
 
+    @property
+    def taken_bytes(self) -> int:
+        """Of the file, so much is for new commands; the rest for how they end."""
+        return self.limit_bytes * 3 // 4
+
 
 def prune(connection: sqlite3.Connection, keeping: Keeping, now_s: float) -> list[Entry]:
     """Drops what need not be kept, in a transaction of the caller's. The entries of which only the end is left."""
     ended = "state >= 2 AND said IS state"
-    sizes = f"SELECT seq, coalesce(length(request), 0) + coalesce(length(result), 0) FROM commands WHERE {ended}"
+    size = "coalesce(length(request), 0) + coalesce(length(result), 0)"
+    sizes = f"SELECT seq, {size} FROM commands JOIN bodies USING (seq) WHERE {ended}"
     kept_bytes, too_much = 0, []
     for seq, size_bytes in connection.execute(f"{sizes} ORDER BY seq DESC").fetchall():
         kept_bytes += size_bytes
-        if size_bytes and kept_bytes > keeping.detail_bytes:
+        if kept_bytes > keeping.detail_bytes:
             too_much.append((seq,))
-    connection.executemany("UPDATE commands SET request = NULL, result = NULL WHERE seq = ?", too_much)
+    connection.executemany("DELETE FROM bodies WHERE seq = ?", too_much)
     where = f"WHERE {ended} AND ended_s < ? AND seq <= (SELECT max(seq) FROM commands) - ?"
     old = rows.select(connection, where, (now_s - HOUR_S, keeping.details))
     for entry in old:

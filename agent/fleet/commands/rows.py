@@ -13,13 +13,13 @@ from agent.fleet.commands.states import State
 
 _COLUMNS: Final = (
     "seq, operation, id, rpc, digest, packet_id, state, said, cleared, attempts, instance, granted_s, expires_at,"
-    " left_s, arrived_up_s, arrived_wall_s, boot, response_topic, correlation, request, result, reason, code,"
-    " piece_count"
+    " left_s, arrived_up_s, arrived_wall_s, boot, response_topic, correlation, reason, code, piece_count"
 )
 
 
 def select(connection: sqlite3.Connection, where: str, values: Sequence[Any] = ()) -> list[Entry]:
-    return [_entry(row) for row in connection.execute(f"SELECT {_COLUMNS} FROM commands {where}", values)]
+    query = f"SELECT request, result, {_COLUMNS} FROM commands LEFT JOIN bodies USING (seq) {where}"
+    return [_entry(row) for row in connection.execute(query, values)]
 
 
 def insert(connection: sqlite3.Connection, entry: Entry, now_s: float) -> int:
@@ -43,8 +43,6 @@ def insert(connection: sqlite3.Connection, entry: Entry, now_s: float) -> int:
         deadline.boot,
         entry.response_topic,
         entry.correlation,
-        entry.request,
-        entry.result,
         entry.reason,
         entry.code,
         entry.piece_count,
@@ -52,19 +50,21 @@ def insert(connection: sqlite3.Connection, entry: Entry, now_s: float) -> int:
     )
     marks = ", ".join("?" * len(values))
     row = connection.execute(f"INSERT INTO commands ({_COLUMNS}, ended_s) VALUES ({marks})", values)
-    return int(row.lastrowid or 0)
+    seq = int(row.lastrowid or 0)
+    if entry.request is not None or entry.result is not None:
+        connection.execute("INSERT INTO bodies VALUES (?, ?, ?)", (seq, entry.request, entry.result))
+    return seq
 
 
 def update(connection: sqlite3.Connection, entry: Entry, now_s: float) -> None:
     """What changes in a command's life."""
     connection.execute(
-        "UPDATE commands SET state = ?, attempts = ?, instance = ?, result = ?, reason = ?, code = ?, ended_s = ?,"
+        "UPDATE commands SET state = ?, attempts = ?, instance = ?, reason = ?, code = ?, ended_s = ?,"
         " cleared = ? WHERE seq = ?",
         (
             entry.state,
             entry.attempts,
             entry.instance,
-            entry.result,
             entry.reason,
             entry.code,
             now_s if entry.state.final else None,
@@ -73,13 +73,29 @@ def update(connection: sqlite3.Connection, entry: Entry, now_s: float) -> None:
         ),
     )
     if entry.state.final:
-        connection.execute("UPDATE commands SET request = ? WHERE seq = ?", (entry.request, entry.seq))
+        connection.execute("REPLACE INTO bodies VALUES (?, ?, ?)", (entry.seq, entry.request, entry.result))
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    (seq, operation, id, rpc, digest, packet_id, state, said, cleared, attempts, instance, granted_s, *rest) = row
+    (
+        request,
+        result,
+        seq,
+        operation,
+        id,
+        rpc,
+        digest,
+        packet_id,
+        state,
+        said,
+        cleared,
+        attempts,
+        instance,
+        granted_s,
+        *rest,
+    ) = row
     (expires_at, left_s, arrived_up_s, arrived_wall_s, boot, *rest) = rest
-    (response_topic, correlation, request, result, reason, code, piece_count) = rest
+    (response_topic, correlation, reason, code, piece_count) = rest
     return Entry(
         key=Key(operation, id, bool(rpc)),
         digest=digest,

@@ -41,6 +41,8 @@ class Work:
     wanted: bool = True
     task: asyncio.Task[None] | None = None
     """While it may be broken off."""
+    ended: Entry | None = None
+    """Its end, until that is written down."""
 
     @property
     def waits_for_time(self) -> bool:
@@ -129,13 +131,18 @@ class Workshop:
                 lane.waiting.remove(work)
                 self._crew.start(self._finish(work, EXPIRED))
 
-    def leave(self) -> list[int]:
-        """When the daemon stops: which commands shall begin again at the next start, by no fault of theirs."""
-        return [
-            work.entry.seq
-            for work in self._works.values()
-            if work.entry.state is State.EXECUTING and work.operation.repeatable and work.wanted
-        ]
+    async def leave(self) -> None:
+        """When the daemon stops: what has ended is written down if it can be; what shall begin again at the next start
+        was not interrupted by any fault of its own."""
+        journal = self._thread.journal
+        for work in self._works.values():
+            try:
+                if work.ended is not None:
+                    await self._thread.run(journal.finish, work.ended)
+                elif work.operation.repeatable and work.wanted:
+                    await self._thread.run(journal.queue_again, [work.entry.seq], forgiven=True)
+            except EdgeAgentError as error:
+                _log.warning("%s was not written down: %s", work.entry.key.operation, error)
 
     def leave_place(self, operation: str) -> None:
         """What had a place in this lane did not begin."""
@@ -205,6 +212,7 @@ class Workshop:
             request=trimmed(entry.request),
             cleared=entry.cleared or not work.wanted,
         )
+        work.ended = ended
         said = False
         while True:
             try:

@@ -27,7 +27,7 @@ async def take_census(settings: LinkSettings, fleet: FleetTopics, *, quiet_s: fl
     for found in answers:
         if isinstance(found, BaseException):
             raise found
-        whole = whole and not QUEUE <= len(found) <= QUEUE + IN_FLIGHT
+        whole = whole and not QUEUE < len(found) <= QUEUE + IN_FLIGHT
         for received in found:
             roster.feed(received.topic, received.payload, oversized_bytes=received.oversized_bytes)
     return roster, whole and not roster.left_out

@@ -12,7 +12,7 @@ import msgspec
 from agent.errors import TooLargeError
 from agent.fleet.telemetry.alarms import Alarm, Rule, Turn, step
 from agent.fleet.telemetry.clock import Clock
-from agent.fleet.telemetry.deadband import Filter
+from agent.fleet.telemetry.deadband import Filter, flat
 from agent.fleet.telemetry.outbox import Outbox
 from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.rules import Measured
@@ -83,7 +83,7 @@ class Sampler:
 
     async def _measure(self, source: Source) -> None:
         values = await self._guarded(source.type, source.read)
-        if values and self._filters[source.type].passes(values, self._clock.up()):
+        if values and flat(values) and self._filters[source.type].passes(values, self._clock.up()):
             try:
                 self._outbox.record(Kind.MEASUREMENT, source.type, values)
             except TooLargeError as error:

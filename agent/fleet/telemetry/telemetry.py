@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from agent.fleet.link.messages import Connected, Disconnected, Event, Received
 from agent.fleet.telemetry.clock import Clock
@@ -24,7 +25,7 @@ from agent.fleet.telemetry.publisher import Publisher
 from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.rules import HeatLimits
 from agent.fleet.telemetry.sample import Kind, Values
-from agent.fleet.telemetry.sampler import Sampler
+from agent.fleet.telemetry.sampler import ALARM, Sampler
 from agent.fleet.telemetry.sender import Sender
 from agent.fleet.telemetry.settings import (
     TelemetrySettings,
@@ -35,6 +36,8 @@ from agent.fleet.telemetry.settings import (
 )
 from agent.fleet.telemetry.source import Source
 from agent.fleet.topics import Topics
+
+EVENTS: Final = ((Kind.EVENT, "daemon"), (Kind.EVENT, "model"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +83,15 @@ class Telemetry:
             watch_s=settings.watch_s,
             clock=clock,
         )
+        self._types = [*((Kind.MEASUREMENT, source.type) for source in sources), (Kind.ALARM, ALARM), *EVENTS]
         self._opened = asyncio.Event()
 
     async def run(self) -> None:
         """Until it is cancelled; `close` comes after."""
         await self._outbox.open()
+        for kind, type in self._types:
+            self._outbox.declare(kind, type)
+        await self._outbox.maintain()
         self._opened.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._outbox.run(), name="telemetry:outbox")

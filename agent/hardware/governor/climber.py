@@ -12,6 +12,8 @@ from typing import Final
 
 _SLOPE_OVER_S: Final = 8.0
 _LONGEST_RETRY_S: Final = 7200.0
+_TRIAL_S: Final = 900.0
+"""A rung that was climbed to and held for this long has not failed: a board has settled by then."""
 _LONGEST_GAP_S: Final = 30.0
 
 
@@ -66,11 +68,12 @@ class Climber:
             return
         if self._tried is not None:
             rung, before, tried_s = self._tried
-            wait_s = self._failed[rung][2] * 2 if rung in self._failed else self._first_retry_s
-            if now_s - tried_s < _LONGEST_RETRY_S:
+            self._tried = None
+            if now_s - tried_s < _TRIAL_S:
+                wait_s = self._failed[rung][2] * 2 if rung in self._failed else self._first_retry_s
                 wait_s = min(wait_s, _LONGEST_RETRY_S)
                 self._failed[rung] = (before, now_s + wait_s, wait_s)
-            self._tried = None
+                steps = 1  # back to where it was well
         self.rung = min(self._last_rung, self.rung + steps)
         self._changed_s = now_s
 

@@ -68,7 +68,7 @@ class InaMeter:
         rails = find_rails(root)
         if not rails:
             raise UnavailableError(
-                f"No {' or '.join(CHIPS).upper()} under {root / 'sys/class/hwmon'}.",
+                f"No {' or '.join(chip.upper() for chip in CHIPS)} under {root / 'sys/class/hwmon'}.",
                 hint="Load the module ina3221 (JetPack 5 or later does).",
             )
         candidates: list[tuple[str, ...]] = [*((name,) for name in INPUTS), *SUMS]

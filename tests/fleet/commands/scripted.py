@@ -32,6 +32,8 @@ class ScriptedLine:
         self.packet_bytes = packet_bytes
         self.connected = True
         self.refusal: EdgeAgentError | None = None
+        self.breaks_after: str | None = None
+        """The topic after which the connection is lost."""
         self.published: list[Publication] = []
         self.acknowledged: list[Received] = []
         self.changed = asyncio.Event()
@@ -45,6 +47,8 @@ class ScriptedLine:
             raise TooLargeError("too large")
         await asyncio.sleep(0)
         self.published.append(publication)
+        if publication.topic == self.breaks_after:
+            self.connected = False
         self.changed.set()
 
     def acknowledge(self, received: Received) -> None:
@@ -142,7 +146,7 @@ class Station:
         if message is None or isinstance(message, dict):
             payload = json.dumps({"status": "init", "args": message or {}}).encode()
         assert isinstance(payload, bytes)
-        return await self.deliver(TOPICS.command(operation, id), payload, retain=True, **more)
+        return await self.deliver(TOPICS.command(operation, id), payload, **{"retain": True, **more})
 
     async def deliver(self, topic: str, payload: bytes, **more: Any) -> Received:
         received = Received(topic=topic, payload=payload, qos=1, **{"packet_id": next(_packets), **more})

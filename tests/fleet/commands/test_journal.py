@@ -68,8 +68,9 @@ def test_everything_comes_back_as_it_was(path: Path, clock: Clock) -> None:
 def test_an_end_is_final(path: Path, clock: Clock) -> None:
     journal = Journal(path, clock=clock)
     done = ended(journal, "1")
-    with pytest.raises(Exception, match="stays so"):
-        journal.finish(done.ended(State.FAILED, reason="no", code="no"))
+    journal.finish(done.ended(State.FAILED, reason="no", code="no"))
+    with pytest.raises(sqlite3.IntegrityError, match="stays so"):
+        journal._ready().execute("UPDATE commands SET state = 3")
     found = journal.read(done.seq)
     assert found is not None
     assert found.state is State.SUCCESSFUL
@@ -167,13 +168,18 @@ def test_requests_are_remembered_for_an_hour(path: Path, clock: Clock) -> None:
 
 def test_a_file_of_its_own_size_never_grows_beyond_its_limit(path: Path, clock: Clock) -> None:
     journal = Journal(path, clock=clock, keeping=Keeping(limit_bytes=200_000))
-    with pytest.raises(DiskFullError, match="disk is full"):
-        for number in range(1000):
+    refused: list[str] = []
+    for number in range(100):
+        try:
             journal.add([entry(str(number), request=b"x" * 3000)])
+        except DiskFullError as error:
+            refused.append(str(error))
+    for taken in journal.unfinished():  # there is room for how they end
+        journal.finish(journal.begin(taken.seq, "i", durable=True).ended(State.SUCCESSFUL, result=b"x" * 500))
     journal.close()
     assert path.stat().st_size <= 200_000
-    again = Journal(path, clock=clock)
-    assert again.unfinished()
+    assert 0 < len(refused) < 100
+    assert all("journal is full" in reason for reason in refused)
 
 
 @pytest.mark.parametrize("damage", ["text", "middle", "schema", "other database"])
@@ -216,6 +222,7 @@ def test_what_is_under_way_outlives_the_damage(path: Path, clock: Clock) -> None
     added = journal.add([entry(str(number), request=b"x" * 5000) for number in range(30)])
     begun = journal.begin(added[0].seq, "i", durable=True)
     journal._ready().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    journal._ready().execute("PRAGMA shrink_memory")
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xa5" * (path.stat().st_size - 4096))

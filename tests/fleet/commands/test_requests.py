@@ -82,10 +82,11 @@ async def test_it_never_speaks_for_another_device(path: Path) -> None:
         for topic in (
             "te/device/other/service/edge-agent/cmd/restart/1",
             "te/device/d/service/edge-agent/rpc/note",
-            "#",
+            "a/#",
+            "$SYS/a",
         ):
             await desk.deliver(TOPICS.request("note"), b'{"text": "a"}', response_topic=topic)
-        await desk.until(lambda: len(note.done) == 3)
+        await desk.until(lambda: len(note.done) == 4)
         assert desk.line.published == []
 
 

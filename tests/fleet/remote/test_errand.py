@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from agent.fleet.remote.census import take_census
 from agent.fleet.remote.errand import Errand, ErrandEvent, Notice, Piece
 from agent.fleet.remote.order import Order
 from agent.fleet.topics import FleetTopics
-from benchmarks.mqtt_responders import Responder, responding
+from benchmarks.mqtt_responders import BEHAVIORS, Responder, responding
 from tests.fleet.broker import Broker
 
 FLEET = FleetTopics("te")
@@ -96,8 +96,9 @@ async def test_a_command_that_is_left_waits_for_the_device(broker: Broker) -> No
     what = order("late", timeout_s=0.5, leave=True)
     errand, _ = await carried_out(broker, what)
     assert errand.answers["late"].status is Status.MISSING
+    listener = broker.listening(COMMANDS, 3, "-F", "%p")
     async with responding(broker.port, [Responder("late")]):
-        said = await asyncio.to_thread(broker.listen, COMMANDS, 3, "-F", "%p")
+        said = (await asyncio.to_thread(listener.communicate))[0].splitlines()
     assert [json.loads(payload)["status"] for payload in said] in (["init", "executing", "successful"], ["successful"])
 
 
@@ -121,16 +122,31 @@ async def test_nobody_waits_for_a_command_that_was_interrupted(broker: Broker) -
         assert left_behind(broker) == []
 
 
-async def test_answers_for_which_the_broker_had_no_room_are_looked_up(tmp_path: Path) -> None:
-    """Forty devices say eighty things at once, and the broker keeps ten of them for us."""
-    lines = ["max_queued_messages 10", "max_inflight_messages 1"]
-    names = [f"d{number}" for number in range(40)]
-    with Broker(tmp_path / "small", lines=lines) as broker:
-        async with responding(broker.port, [Responder(name) for name in names]):
+async def test_answers_for_which_the_broker_had_no_room_are_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred devices say a thousand things at once; of those that wait for us the broker keeps five."""
+    names = [f"d{number}" for number in range(100)]
+    asked: list[str] = []
+    everybody = asyncio.Event()
+
+    async def together(device: Responder, topic: str, command: Mapping[str, Any]) -> None:
+        asked.append(device.device)
+        if len(asked) == len(names):
+            everybody.set()
+        await everybody.wait()
+        for _ in range(9):
+            device.say(topic, {"status": "executing"})
+        device.say(topic, {"status": "successful", "result": device.device})
+
+    monkeypatch.setitem(BEHAVIORS, "together", together)
+    with Broker(tmp_path / "small", persistent=False, lines=["max_queued_messages 5"]) as broker:
+        async with responding(broker.port, [Responder(name, "together") for name in names]):
             errand, events = await carried_out(broker, order(*names), first_look_s=0.3)
-            assert {answer.status for answer in errand.answers} == {Status.SUCCESSFUL}
-            assert len([event for event in events if isinstance(event, Answer) and event.status.final]) == 40
+            assert {answer.device: answer.result for answer in errand.answers} == {name: name for name in names}
+            assert len([event for event in events if isinstance(event, Answer) and event.status.final]) == 100
             assert left_behind(broker) == []
+        assert "messages are being dropped" in broker.log_path.read_text()
 
 
 async def test_a_broker_that_is_killed_in_the_middle_costs_nothing(broker: Broker) -> None:

@@ -16,7 +16,7 @@ from agent.fleet.telemetry.rules import Measured
 from agent.fleet.telemetry.sample import Kind, Values
 from agent.fleet.telemetry.sampler import Sampler
 from agent.fleet.telemetry.source import Event, Look, Reading
-from tests.fleet.telemetry.device import TOPICS, ScriptedLink, Time
+from tests.fleet.telemetry.device import TOPICS, ScriptedLink, Time, until
 from tests.fleet.telemetry.test_outbox import drained
 
 RULES = (
@@ -137,8 +137,7 @@ async def test_run_can_be_cancelled(tmp_path: Path) -> None:
     time = Time()
     async with sampling(tmp_path / "o.db", time, Board()) as (sampler, outbox, _):
         task = asyncio.create_task(sampler.run())
-        while outbox.line("board") is None:
-            await asyncio.sleep(0.002)
+        await until(lambda: outbox.line("board") is not None)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert msgspec.json.decode((await drained_raw(outbox))[0])["celsius"] == 50

@@ -145,7 +145,7 @@ class SimulatedBoard:
 
 
 @pytest.mark.parametrize("kind", ["watts", "counter"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_energy_per_request_is_within_2_percent_of_a_board_of_known_power(kind: str, seed: int) -> None:
     """Forty requests of 5 to 40 s, several at once; read every second and as each ends, 1% noise on the watts."""
     rng = random.Random(seed)
@@ -156,7 +156,7 @@ def test_energy_per_request_is_within_2_percent_of_a_board_of_known_power(kind: 
         board.requests.append((begin_s, begin_s + rng.uniform(5, 40)))
     last_s = max(end_s for _, end_s in board.requests) + 5
 
-    truth, counter, step_s = [0.0] * 40, {}, 0.002
+    truth, counter, step_s = [0.0] * 40, {}, 0.01
     total = 0.0
     for tick in range(int(last_s / step_s)):
         now_s = tick * step_s

@@ -1,0 +1,30 @@
+"""The governor on the simulated Pi 5 of `benchmarks/governor_board.py`: never too hot, and calm."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import governor_rows
+from benchmarks.governor_board import Physics, fit
+
+
+def test_the_simulation_warms_up_like_the_real_board() -> None:
+    assert fit(Physics()) == pytest.approx(governor_rows.MEASURED_CELSIUS, abs=1.5)
+
+
+def test_four_threads_read_and_draw_what_was_measured() -> None:
+    physics = Physics()
+    assert physics.gb_per_s(4, 2400) == pytest.approx(10.25)
+    watts = physics.idle_watts + physics.core_power(4, 2400) + physics.memory_watts * 10.25
+    assert watts == pytest.approx(6.37, rel=0.03)
+
+
+@pytest.mark.parametrize("clock", [False, True])
+@pytest.mark.parametrize("ambient_celsius", [10.0, 25.0, 38.0])
+@pytest.mark.parametrize("throttle", ["gradual", "abrupt"])
+def test_two_hours_below_the_hard_limit_with_few_changes(ambient_celsius: float, throttle: str, clock: bool) -> None:
+    physics = Physics(ambient_celsius=ambient_celsius, throttle=throttle)  # type: ignore[arg-type]
+    run = governor_rows.governed(physics, clock=clock, seconds=7200)
+    assert run.most_celsius <= governor_rows.BOUNDS.hard_celsius
+    assert run.changes_per_hour(7200) <= 6
+    assert run.tokens_per_s > 5

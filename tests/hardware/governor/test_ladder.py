@@ -1,0 +1,47 @@
+"""The order in which the board slows down."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.hardware.governor.ladder import Rung, build
+
+
+def test_four_threads_without_a_clock() -> None:
+    ladder = build(4, 2)
+    assert [(rung.threads, rung.threads_batch, rung.pause_ratio) for rung in ladder.rungs] == [
+        (4, 2, 0.0), (4, 2, 0.12), (3, 2, 0.0), (3, 2, 0.12), (2, 1, 0.0),
+        (2, 1, 0.1), (2, 1, 0.25), (2, 1, 0.5), (2, 1, 1.0), (2, 1, 2.0), (2, 1, 4.0),
+    ]  # fmt: skip
+    assert (ladder.efficient, ladder.slowest_threads) == (0, 4)
+    assert all(rung.max_mhz is None for rung in ladder.rungs)
+
+
+def test_the_clock_goes_first_and_stays_low() -> None:
+    ladder = build(2, 2, [1500, 2400, 2000, 2000])
+    assert [rung.max_mhz for rung in ladder.rungs[:4]] == [2400, 2000, 1500, 1500]
+    assert ladder.rungs[ladder.efficient] == Rung(threads=2, threads_batch=2, max_mhz=1500)
+    assert ladder.rungs[ladder.slowest_threads] == Rung(threads=1, threads_batch=1, max_mhz=1500)
+
+
+def test_one_thread_has_only_pauses_and_none_is_an_error() -> None:
+    assert {rung.threads for rung in build(1, 1).rungs} == {1}
+    with pytest.raises(ValueError):
+        build(0, 1)
+
+
+@given(st.integers(1, 256), st.integers(1, 256), st.lists(st.integers(100, 6000), max_size=40))
+def test_every_ladder_slows_down_step_by_step(threads: int, batch: int, clocks: list[int]) -> None:
+    ladder = build(threads, batch, clocks)
+    rungs = ladder.rungs
+    assert (rungs[0].threads, rungs[0].threads_batch, rungs[0].pause_ratio) == (threads, batch, 0.0)
+    assert len(rungs) <= 25
+    assert 0 <= ladder.efficient <= ladder.slowest_threads < len(rungs) - 1
+    for rung in rungs:
+        assert 1 <= rung.threads <= threads
+        assert 1 <= rung.threads_batch <= batch
+    speed = [(rung.max_mhz or 1) * rung.threads for rung in rungs]
+    assert speed == sorted(speed, reverse=True)
+    assert rungs[-1].threads >= threads / 2
