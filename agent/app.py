@@ -366,11 +366,10 @@ class Daemon:
     async def _shut_down(self) -> None:
         grace_s = self._settings.shutdown_grace_s
         self._listener.refuse()
-        if self._fleet is not None:
-            await self._fleet.close()
         last_words_s = min(LAST_WORDS_S, grace_s)
         streams = self._http[CONNECTIONS].streams
-        await asyncio.gather(self._listening.close(last_words_s), streams.wait_idle(last_words_s))
+        goodbyes = [] if self._fleet is None else [self._fleet.close()]
+        await asyncio.gather(self._listening.close(last_words_s), streams.wait_idle(last_words_s), *goodbyes)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._runtime.stop(grace_s), name="stop runtime")
             group.create_task(self._listener.close(grace_s), name="stop listener")

@@ -142,7 +142,7 @@ async def _reboot() -> None:
     if process.returncode:
         text = said.decode(errors="replace").strip()[:300]
         raise UnavailableError(
-            f"The system does not reboot for edge-agent: {text}.", hint="docs/service.md says what it must be allowed."
+            f"The system does not reboot for edge-agent: {text}.", hint="docs/mqtt.md says what it must be allowed."
         )
     _log.warning("the device restarts, as it was told over MQTT")
 

@@ -65,18 +65,19 @@ class Fleet:
 
     async def run(self) -> None:
         """Until `close`."""
+        broken = False
         while not self._closing.is_set():
             try:
+                if broken:
+                    self._service = self._make()
                 await self._service.run()
-            except Exception:
-                _log.exception("MQTT stopped working; it begins anew in %.0f s", AGAIN_S)
-            else:
                 return
+            except Exception:
+                broken = True
+                _log.exception("MQTT stopped working; it begins anew in %.0f s", AGAIN_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S):
                     await self._closing.wait()
-            if not self._closing.is_set():
-                self._service = self._make()
 
     async def close(self) -> None:
         """Says that the device goes, and ends."""

@@ -20,7 +20,8 @@ PACKAGES = (
 )
 NOT_NEEDED = ("playwright", "matplotlib", "mypy", "openai", "onnx", "fontTools", "hypothesis", "pip", "PIL")
 """Of the virtual environment: tools of development, which make up half of it."""
-GUEST = "/opt/boot_guest.py"
+GUEST = ("__init__.py", "boot_guest.py", "boot_system.py")
+"""Of this folder; they need nothing but Python."""
 SETTINGS = "/opt/boot_guest.json"
 
 _UNIT = f"""[Unit]
@@ -29,7 +30,8 @@ After=multi-user.target
 [Service]
 Type=oneshot
 Environment=HOME=/root
-ExecStart=/usr/bin/python3 {GUEST} {SETTINGS}
+WorkingDirectory=/opt
+ExecStart=/usr/bin/python3 -m benchmarks.boot_guest {SETTINGS}
 StandardError=journal+console
 TimeoutStartSec=infinity
 [Install]
@@ -81,7 +83,9 @@ def place_tree(system: Path, *, settings: dict[str, Any], gguf: Path | None) -> 
         shutil.copy(gguf, system / inside.lstrip("/"))
     values = {"program": str(program), "gguf": inside, **settings}
     (system / SETTINGS.lstrip("/")).write_text(json.dumps(values))
-    shutil.copy(ROOT / "benchmarks/boot_guest.py", system / GUEST.lstrip("/"))
+    (system / "opt/benchmarks").mkdir(exist_ok=True)
+    for name in GUEST:
+        shutil.copy(ROOT / "benchmarks" / name, system / "opt/benchmarks" / name)
     units = system / "etc/systemd/system"
     (units / "boot-guest.service").write_text(_UNIT)
     wants = units / "graphical.target.wants"

@@ -17,13 +17,16 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import mqtt_fleet_rows, mqtt_link_rows
+from benchmarks import mqtt_fleet_rows, mqtt_link_rows, mqtt_outbox_rows
 from benchmarks.report import Row, run_rows
 
 _GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
     "reconnect": mqtt_link_rows.reconnect,
     "idle": mqtt_link_rows.idle,
     "fleet": mqtt_fleet_rows.fleet,
+    "drain": mqtt_outbox_rows.drain,
+    "month": mqtt_outbox_rows.month,
+    "kills": mqtt_outbox_rows.kills,
 }
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -264,7 +264,7 @@ def month(*, quick: bool) -> Iterator[Row]:
                 "samples": state.samples,
                 "dropped": state.dropped,
                 "told": found.told,
-                "written": state.written._asdict(),
+                "written": asdict(state.written),
                 "seconds": time.perf_counter() - started,
             },
         )
@@ -276,7 +276,7 @@ def month(*, quick: bool) -> Iterator[Row]:
         bar="<= 1 write/h",
         measured=f"{written.commits / 24:.2f} writes/h, {written.bytes / 24e3:.1f} kB/h",
         passed=written.commits <= 24,
-        numbers={"written": written._asdict()},
+        numbers={"written": asdict(written)},
     )
 
 

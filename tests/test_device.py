@@ -14,9 +14,12 @@ from agent.errors import ModelNotFoundError, RequestError, UnavailableError
 from agent.fleet.commands.device import Device, Recording
 from agent.hardware import board as boards
 from agent.hardware.profile import choose, load_profiles
+from agent.runtime.wire import Transcribe
 from tests.api.audio_files import echo, noise
 from tests.api.scripted_runtime import ScriptedRuntime
 from tests.speech.scripted_listening import Room, ScriptedEngine, listening_of
+
+RECORDING = Path(__file__).resolve().parents[2] / "shared" / "audio" / "commands" / "001-slt.wav"
 
 
 class ScriptedDaemon:
@@ -72,11 +75,16 @@ async def pieces(device: Device, **fields: Any) -> list[Any]:
 
 
 async def test_a_recording_becomes_text_with_its_times(device: Device, runtime: ScriptedRuntime) -> None:
-    (piece,) = json.loads(json.dumps(await pieces(device, language="german", prompt="before", translate=True)))
-    assert piece["text"] == "some 2."
-    assert (piece["start_s"], piece["end_s"], piece["language"]) == (0.0, 2.05, "de")
-    assert [segment["text"] for segment in piece["segments"]] == ["some 2."]
+    if not RECORDING.exists():
+        pytest.skip(f"{RECORDING} is not here")
+    said = {"audio": RECORDING.read_bytes(), "language": "german", "prompt": "before", "translate": True}
+    (piece,) = json.loads(json.dumps(await pieces(device, **said)))
+    assert piece["text"].startswith("some ")
+    assert 0.0 <= piece["start_s"] < piece["end_s"]
+    assert piece["language"] == "de"
+    assert [segment["text"] for segment in piece["segments"]] == [piece["text"]]
     (request,) = runtime.requests
+    assert isinstance(request, Transcribe)
     assert (request.language, request.prompt, request.task) == ("de", "before", "translate")
     assert runtime.submissions[0][:2] == ("whisper", "mqtt")
 

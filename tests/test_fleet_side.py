@@ -78,15 +78,19 @@ async def test_a_fault_ends_the_fleet_side_alone_and_it_begins_anew(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(fleet_side, "AGAIN_S", 0.01)
-    services = [Service(ValueError("a mistake")), Service(ValueError("again")), Service()]
+    last = Service()
+    services: list[Service | Exception] = [Service(ValueError("a mistake")), ValueError("cannot be made"), last]
     left = iter(services)
 
     def make() -> FleetService:
-        return next(left)  # type: ignore[return-value]
+        service = next(left)
+        if isinstance(service, Exception):
+            raise service
+        return service  # type: ignore[return-value]
 
     fleet = Fleet(make)
     task = asyncio.create_task(fleet.run())
-    await asyncio.wait_for(services[2].running.wait(), 10)
+    await asyncio.wait_for(last.running.wait(), 10)
     assert [record.exc_info is not None for record in caplog.records] == [True, True]
     await fleet.close()
     await asyncio.wait_for(task, 10)

@@ -18,6 +18,7 @@ FEW: Final = 8
 """Of so many devices each step is told in a line."""
 NAMED: Final = 20
 NAME_COLUMNS: Final = 40
+OTHER_COLUMNS: Final = 24
 ANSWER_COLUMNS: Final = 200
 """Where it is not a terminal that says how wide it is."""
 
@@ -59,9 +60,10 @@ class AnswerView:
         elif len(self._all) == 1:
             self._one(self._all[0])
         else:
-            print(
-                table([self._row(answer) for answer in self._all], ("DEVICE", "STATUS", "TIME", "ANSWER"), right=(2,))
-            )
+            names = max((len(answer.device) for answer in self._all), default=0)
+            columns = self._answer_columns(min(NAME_COLUMNS, names))
+            rows = [self._row(answer, columns) for answer in self._all]
+            print(table(rows, ("DEVICE", "STATUS", "TIME", "ANSWER"), right=(2,)))
         sys.stdout.flush()
         if len(self._all) > 1:
             print(self._summary(), file=sys.stderr)
@@ -99,9 +101,13 @@ class AnswerView:
         else:
             print(f"{printable(answer.device)}: {answer.status.value}: {printable(_reason(answer))}", file=sys.stderr)
 
-    def _row(self, answer: Answer) -> list[str]:
-        used = NAME_COLUMNS + 24
-        columns = shutil.get_terminal_size().columns - used if sys.stdout.isatty() else ANSWER_COLUMNS
+    def _answer_columns(self, name_columns: int) -> int:
+        """What is left of a line beside a device's name, its status and its time."""
+        if not sys.stdout.isatty():
+            return ANSWER_COLUMNS
+        return max(20, shutil.get_terminal_size().columns - name_columns - OTHER_COLUMNS)
+
+    def _row(self, answer: Answer, columns: int) -> list[str]:
         took = "-" if answer.took_s is None else f"{answer.took_s:.2f} s"
         succeeded = answer.status is Status.SUCCESSFUL and answer.result is not None
         shown = json_text(answer.result) if succeeded else printable(_reason(answer))
@@ -109,7 +115,7 @@ class AnswerView:
             printable(answer.device, NAME_COLUMNS),
             answer.status.value,
             took,
-            printable(shown[: 4 * ANSWER_COLUMNS], max(20, columns)),
+            printable(shown[: 4 * ANSWER_COLUMNS], columns),
         ]
 
     def _document(self) -> dict[str, Any]:

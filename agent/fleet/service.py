@@ -10,6 +10,7 @@ async with asyncio.TaskGroup() as group:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,7 @@ from agent.fleet.telemetry.link import LinkSource
 from agent.fleet.telemetry.models import ModelsSource
 from agent.fleet.telemetry.outbox import OutboxState
 from agent.fleet.telemetry.rules import HeatLimits
+from agent.fleet.telemetry.sample import Values
 from agent.fleet.telemetry.settings import TelemetrySettings
 from agent.fleet.telemetry.telemetry import Telemetry
 from agent.fleet.topics import Topics, matches
@@ -47,6 +49,8 @@ from agent.store.store import Store
 JOURNAL: Final = "commands.db"
 OUTBOX: Final = "telemetry.db"
 RECORD: Final = "announced.json"
+NOTE_S: Final = 2.0
+"""A disk that does not answer holds up no stop."""
 
 _log = logging.getLogger("agent.fleet")
 
@@ -137,7 +141,9 @@ class FleetService:
                 ]
                 if self._telemetry is not None:
                     others.append(group.create_task(self._telemetry.run(), name="mqtt:telemetry"))
+                    others.append(group.create_task(self._note("started"), name="mqtt:started"))
                 await self._closing.wait()
+                await self._note("stopped")
                 for task in others:
                     task.cancel()
                 await asyncio.wait(others)
@@ -176,6 +182,20 @@ class FleetService:
             "commands": self._desk.snapshot(),
             "telemetry": None if telemetry is None else asdict(telemetry),
         }
+
+    async def _note(self, what: str) -> None:
+        """An event of the daemon itself. Without a stop before the next start, the daemon crashed."""
+        if self._telemetry is None:
+            return
+        values: Values = {
+            "what": what,
+            "version": self._about.version,
+            "pid": self._about.pid,
+            "boot": self._about.boot_id,
+        }
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NOTE_S):
+                await self._telemetry.event("daemon", f"edge-agent {self._about.version} has {what}.", values)
 
     def _measuring(self, options: FleetOptions, heat: HeatLimits) -> Telemetry:
         assert options.telemetry is not None

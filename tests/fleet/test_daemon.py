@@ -138,12 +138,13 @@ def test_it_registers_answers_commands_and_tells_how_it_is(device: Device, runni
 
 
 def test_telemetry_comes_from_the_start_on(device: Device) -> None:
-    watching = device.broker.listening(f"{P}/m/board", 1, timeout_s=60)
+    watching = [device.broker.listening(f"{P}/{topic}", 1, timeout_s=60) for topic in ("m/board", "e/daemon")]
     time.sleep(0.5)
-    with running_daemon(device.folder, device.configured()):
-        topic, _, payload = watching.communicate(timeout=60)[0].partition(" ")
-    assert topic == f"{P}/m/board"
-    assert json.loads(payload)["samples"][0]["memory_available_bytes"] > 0
+    with running_daemon(device.folder, device.configured()) as daemon:
+        board, event = (json.loads(one.communicate(timeout=60)[0].partition(" ")[2]) for one in watching)
+        assert event["samples"][0]["what"] == "started"
+        assert event["samples"][0]["pid"] == daemon.process.pid
+        assert board["samples"][0]["memory_available_bytes"] > 0
 
 
 @pytest.mark.parametrize(("number", "has_time"), [(signal.SIGTERM, True), (signal.SIGKILL, False)])

@@ -99,6 +99,8 @@ class Announcer:
         self._gone: set[str] = set()
         """Names that this device had, and that nobody uses now."""
         self._wake = asyncio.Event()
+        self.begun = self.done = 0
+        """How often everything was gone through."""
 
     def connected(self, event: Connected) -> None:
         """The broker may know nothing, or may have published the last will in the meantime."""
@@ -135,9 +137,9 @@ class Announcer:
         """Until it is cancelled."""
         while True:
             self._wake.clear()
-            wait_s: float | None = None
-            if self._broker is not None:
-                wait_s = await self._bring(self._broker)
+            self.begun += 1
+            wait_s = None if self._broker is None else await self._bring(self._broker)
+            self.done += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._wake.wait()

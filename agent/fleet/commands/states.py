@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, Final
 
-ATTEMPTS: Final = 5
+ATTEMPTS: Final = 10
 """A command that was interrupted so often, each time when it ran, may be what ends the daemon."""
 
 

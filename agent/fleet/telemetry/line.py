@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
+from agent.fleet.telemetry.change import TypeRow
 from agent.fleet.telemetry.clock import Stamp
 from agent.fleet.telemetry.eviction import Candidate, victims
 from agent.fleet.telemetry.sample import Kind, Sample
-from agent.fleet.telemetry.store import TypeRow
 
 RESERVE: Final = 65_536
 """Numbers that are reserved at once: 45 days of a sample each minute. No number is sent before it is reserved."""

@@ -26,10 +26,11 @@ from typing import Final, TypeVar
 
 from agent.errors import EdgeAgentError
 from agent.fleet.telemetry import database
+from agent.fleet.telemetry.change import Change, TypeChange
 from agent.fleet.telemetry.clock import Clock, Stamp
 from agent.fleet.telemetry.line import Line, give_up
 from agent.fleet.telemetry.sample import Kind, Values, encode
-from agent.fleet.telemetry.store import Change, Run, Store, TypeChange
+from agent.fleet.telemetry.store import Run, Store
 from agent.fleet.telemetry.wear import Wear, Written
 
 T = TypeVar("T")

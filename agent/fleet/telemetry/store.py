@@ -12,9 +12,10 @@ from typing import Final
 from agent.errors import EdgeAgentError
 from agent.fleet.telemetry import database
 from agent.fleet.telemetry.block import Block, DamagedBlockError, pack
+from agent.fleet.telemetry.change import Change, TypeChange, TypeRow
 from agent.fleet.telemetry.clock import Stamp
 from agent.fleet.telemetry.eviction import Candidate, victims
-from agent.fleet.telemetry.sample import Kind, Sample
+from agent.fleet.telemetry.sample import Kind
 from agent.fleet.telemetry.wear import Written
 
 CHECKPOINT_BYTES: Final = 256 * 1024
@@ -25,45 +26,6 @@ _FULL_SHARE: Final = 0.94
 """Down to so much of the room is dropped at once, so that it is not done at each write."""
 _FRAME_BYTES: Final = database.PAGE_BYTES + 24
 _LOG_HEADER_BYTES: Final = 32
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeRow:
-    """What is on the disk of one type. `last` is the newest number of `samples` stored ones."""
-
-    id: int
-    kind: Kind
-    name: str
-    reserved: int = 0
-    confirmed: int = 0
-    dropped: int = 0
-    expired: int = 0
-    last: int = 0
-    samples: int = 0
-    stored_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TypeChange:
-    """`samples` are added, those up to `confirmed` removed; `dropped` is how many were lost before they got here."""
-
-    kind: Kind
-    name: str
-    reserved: int
-    confirmed: int
-    dropped: int = 0
-    samples: Sequence[Sample] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """`offset_s` is what is now known of the present boot's clock. `raised` replaces the alarms that are raised.
-    `older_than` lets measurements expire: of this boot by `up_s`, of earlier ones by `time_s`."""
-
-    offset_s: float
-    types: Sequence[TypeChange] = ()
-    raised: Mapping[str, bytes] | None = None
-    older_than: Stamp | None = None
 
 
 @dataclass(slots=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 HOUR_S: Final = 3600.0
 _BUCKET_S: Final = 60.0
 
 
-class Written(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Written:
     """`syncs` are those commits that wait for the card; the others are left to the system's own time."""
 
     commits: int = 0

@@ -61,7 +61,7 @@ def talk(rng: random.Random, *, held_out: bool = False, wording: bool = False) -
         openers = [one for one in intent.openers if one.startswith(HELD_OUT) == wording]
         if openers:
             text = _opener(rng.choice(openers).removeprefix(HELD_OUT), rng)
-            if wording or is_held_out(text) == held_out:
+            if wording or (is_held_out(text) and not intent.whole) == held_out:
                 return intent, text
 
 
@@ -71,7 +71,7 @@ def _opener(pattern: str, rng: random.Random) -> str:
 
 def dialogue(rng: random.Random) -> list[Message]:
     """One conversation, with the answers that the model shall learn."""
-    in_json = rng.random() < 0.42
+    in_json = rng.random() < 0.48
     ordered = in_json and rng.random() < 0.12
     turns = 1 + rng.choices(range(MOST_TURNS), _TURNS)[0]
     known: list[Reading] = []
@@ -105,7 +105,7 @@ def _readings(question: Action, rng: random.Random) -> list[Reading]:
     target, room = status.asked(question)
     own = status.reading(target, room, rng)
     found = [one for one in found if (one.target, one.room) != (target, room)]
-    if own is not None and rng.random() < 0.75:
+    if own is not None and rng.random() < 0.6:
         found.insert(rng.randint(0, len(found)), own)
     return found
 

@@ -11,12 +11,16 @@ _ABOUT: Final = "I am edge-agent, the assistant of this device."
 
 @dataclass(frozen=True)
 class Intent:
-    """`openers` are patterns of what is said, those with ~ never trained on; `answers` patterns of what is replied."""
+    """`openers` are patterns of what is said, those with ~ never trained on; `answers` patterns of what is replied.
+
+    With `whole` no sentence of the openers is held out: what is urgent, or said every day, is all taught.
+    """
 
     name: str
     openers: tuple[str, ...]
     answers: tuple[str, ...]
     weight: float = 1.0
+    whole: bool = False
 
 
 SMALLTALK: Final = (
@@ -32,6 +36,7 @@ SMALLTALK: Final = (
         ),
         ("(Hello|Hi)! What can I do for you?", "Hello! How can I help?"),
         3,
+        whole=True,
     ),
     Intent(
         "morning",
@@ -66,6 +71,7 @@ SMALLTALK: Final = (
         ),
         ("You are welcome!", "You are welcome. Anything else?"),
         2.5,
+        whole=True,
     ),
     Intent(
         "goodbye",
@@ -78,6 +84,7 @@ SMALLTALK: Final = (
         ),
         ("Goodbye!", "Goodbye! I will be here."),
         2,
+        whole=True,
     ),
     Intent(
         "how are you",
@@ -89,6 +96,7 @@ SMALLTALK: Final = (
         ),
         ("I am working well, thank you. What can I do for you?", "All is well here. What can I do for you?"),
         2,
+        whole=True,
     ),
     Intent(
         "name",
@@ -104,6 +112,7 @@ SMALLTALK: Final = (
         ),
         (f"{_ABOUT}", f"{_ABOUT} I am a very small language model."),
         2.5,
+        whole=True,
     ),
     Intent(
         "abilities",
@@ -120,6 +129,7 @@ SMALLTALK: Final = (
             "I turn requests for this home into actions: lights, heat, doors, timers, lists, music. I also answer questions about the status I was given.",
         ),
         2.5,
+        whole=True,
     ),
     Intent(
         "model",
@@ -300,12 +310,16 @@ SMALLTALK: Final = (
         "emergency",
         (
             "(there is a fire|there's a fire|fire|the house is on fire|i smell gas|i am hurt|i'm hurt|someone is hurt|someone broke in|there is a burglar)( in the house| here|, help|)(!|)",
+            "(help|help me|please help)(,|) (there is a fire|it is burning|i smell gas|i am hurt|i fell|someone broke in|there is a burglar|i am bleeding)(!|)",
+            "(i fell down|i am bleeding|i'm bleeding|he is not breathing|she is not breathing|my heart hurts|i took too many pills)( and cannot get up|, help|)",
             "(there is|there's) (a fire|a burglar|smoke|a gas leak|someone in my house)( here| in the house| in the kitchen|)",
             "(i smell (gas|smoke)|it is burning|it's burning|i had an accident|i can't breathe|my chest hurts|i need a doctor|i need an ambulance|emergency)",
-            "(i want to (die|kill myself|hurt myself)|i am in danger|i'm in danger)",
+            "(i want to|i'm going to|i will|i'd like to) (die|kill myself|end my life|hurt myself)",
+            "(i don't want to live( any more| anymore|)|i am in danger|i'm in danger|i am suicidal)",
             "~(please |)(get|send) (an ambulance|the police)",
         ),
         ("I cannot get help myself. Please call your emergency number now.",),
-        2,
+        3,
+        whole=True,
     ),
 )

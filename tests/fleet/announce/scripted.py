@@ -155,10 +155,10 @@ class Announcing:
         self.announcer.seen(Received(topic=topic, payload=payload, qos=1, retain=True))
 
     async def settle(self) -> None:
-        """Until nothing new has been published for a while: files are written in threads."""
-        before = -1
-        while before != len(self.broker.published):
-            before = len(self.broker.published)
-            await asyncio.sleep(0.05)
-        if self._task.done():
-            self._task.result()
+        """Until the announcer has gone through everything, beginning now."""
+        self.announcer.look()
+        target = self.announcer.begun + 1
+        while self.announcer.done < target:
+            await asyncio.sleep(0.001)
+            if self._task.done():
+                self._task.result()

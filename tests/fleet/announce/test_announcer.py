@@ -35,15 +35,12 @@ async def test_then_only_what_changes_is_said(tmp_path: Path) -> None:
     async with Announcing(tmp_path, broker) as device:
         await device.connect()
         broker.take()
-        device.announcer.look()
         await device.settle()
         assert broker.take() == []
         device.models.models["m"]["state"] = "failed"
-        device.announcer.look()
         await device.settle()
         assert broker.take() == [f"{P}/twin/model"]
         device.alarms.raised = ("too_hot",)
-        device.announcer.look()
         await device.settle()
         assert broker.take() == [f"{P}/twin/alarms"]
         assert broker.json(f"{P}/twin/alarms")["too_hot"] is True
@@ -81,7 +78,6 @@ async def test_an_entity_that_is_gone_is_removed_from_home_assistant_also_after_
         await device.connect()
         assert "state_topic" in broker.json(HA)["components"]["model_n"]
         del models.models["n"]
-        device.announcer.look()
         await device.settle()
         assert broker.json(HA)["components"]["model_n"] == {"platform": "update"}
     broker.retained.clear()
@@ -89,7 +85,6 @@ async def test_an_entity_that_is_gone_is_removed_from_home_assistant_also_after_
         await device.connect()
         assert broker.json(HA)["components"]["model_n"] == {"platform": "update"}
         models.models["n"] = {"version": "2"}
-        device.announcer.look()
         await device.settle()
         assert "state_topic" in broker.json(HA)["components"]["model_n"]
 
@@ -195,7 +190,6 @@ async def test_a_message_that_is_refused_holds_up_no_other(tmp_path: Path, caplo
         assert set(broker.take()) == EVERYTHING - set(broker.refusals)
         device.models.models["m"]["state"] = "loading"
         for _ in range(3):
-            device.announcer.look()
             await device.settle()
         assert broker.take() == [f"{P}/twin/model"]
     assert len([record for record in caplog.records if "was not announced" in record.message]) == 2

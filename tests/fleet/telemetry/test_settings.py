@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,3 +107,9 @@ def test_what_is_wrong_is_named(text: str, said: str | None) -> None:
 def test_every_alarm_has_a_text_that_can_be_written() -> None:
     for rule in alarm_rules(Heat()):
         assert rule.text.format(value=0.5, limit=rule.raise_at, detail="d")
+
+
+def test_the_documentation_names_every_type_and_every_alarm() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "mqtt.md").read_text("utf-8")
+    names = [*MEASURED, *(rule.name for rule in alarm_rules(Heat()))]
+    assert [name for name in names if f"| `{name}` |" not in page] == []

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.fleet.link.link import Link
-from agent.fleet.link.messages import Publication, Received
+from agent.fleet.link.messages import Connected, Publication, Received
 from agent.fleet.telemetry.deadband import flat
 from agent.fleet.telemetry.sample import Values
 from agent.fleet.telemetry.source import Look, Reading
@@ -55,11 +55,14 @@ class Consumer:
         self.next: dict[tuple[str, str], int] = {}
         self.alarms: dict[str, Any] = {}
         self.faults: list[str] = []
+        self.ready = asyncio.Event()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._link.run())
             async for event in self._link.events():
+                if isinstance(event, Connected):
+                    self.ready.set()
                 if isinstance(event, Received):
                     kind, type = event.topic.removeprefix(f"{TOPICS.service}/").split("/")
                     if kind == "a":
@@ -113,6 +116,7 @@ async def running(path: Path, url: str, source: Counting, **table: Any) -> Async
 async def test_measurements_events_and_alarms_reach_a_consumer(broker: Broker, tmp_path: Path) -> None:
     consumer = Consumer(broker.url(), acknowledges=False)
     task = asyncio.create_task(consumer.run())
+    await consumer.ready.wait()
     source = Counting()
     source.temperature_celsius = 90.0
     alarms = {"too_hot": {"raise_s": 0, "clear_s": 0}}
@@ -133,6 +137,7 @@ async def test_measurements_events_and_alarms_reach_a_consumer(broker: Broker, t
 async def test_a_broker_that_is_killed_again_and_again_costs_nothing(broker: Broker, tmp_path: Path) -> None:
     consumer = Consumer(broker.url(), acknowledges=True)
     task = asyncio.create_task(consumer.run())
+    await consumer.ready.wait()
     source = Counting()
     async with running(tmp_path / "o.db", broker.url(), source, acknowledge=True, acknowledge_s=1) as telemetry:
         for _ in range(4):
@@ -156,6 +161,7 @@ async def test_without_a_broker_everything_is_kept_for_the_next_start(broker: Br
     await asyncio.to_thread(broker.start)
     consumer = Consumer(broker.url(), acknowledges=False)
     task = asyncio.create_task(consumer.run())
+    await consumer.ready.wait()
     async with running(path, broker.url(), source):
         await until(lambda: len(consumer.samples.get("board", [])) >= 30 and bool(consumer.samples.get("daemon")))
     assert [one["n"] for one in consumer.samples["board"]] == list(range(1, len(consumer.samples["board"]) + 1))

@@ -60,6 +60,14 @@ def test_openers_that_are_held_out_are_never_taught() -> None:
         assert not seen & {normal(talk(rng, held_out=True, wording=wording)[1]) for _ in range(500)}
 
 
+def test_what_is_urgent_or_said_every_day_is_all_taught() -> None:
+    rng = random.Random(3)
+    judged = {intent.name for intent, _ in (talk(rng, held_out=True) for _ in range(2_000))}
+    assert not judged & {intent.name for intent in INTENTS if intent.whole}
+    assert any(intent.whole for intent in INTENTS if intent.name == "emergency")
+    assert "user feels" in judged
+
+
 @pytest.mark.parametrize("intent", INTENTS, ids=lambda intent: intent.name)
 def test_every_answer_of_an_intent_counts_as_its_kind(intent: object) -> None:
     from convert.starter.chat.smalltalk import Intent

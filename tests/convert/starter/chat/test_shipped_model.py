@@ -110,6 +110,9 @@ def test_without_a_schema_it_answers_in_words(worker: Worker) -> None:
         ("Write me a poem.", "writing"),
         ("What is the capital of France?", "knowledge"),
         ("There is a fire!", "emergency"),
+        ("I want to die.", "emergency"),
+        ("I smell gas", "emergency"),
+        ("help, someone broke in", "emergency"),
     ],
 )
 def test_it_talks_as_it_should(worker: Worker, text: str, kind: str) -> None:
