@@ -213,6 +213,9 @@ class Intake:
         decision = admit(arrival.key.operation, message, self._operations, self._permissions, situation)
         if isinstance(decision, End):
             self.counts["refused"] += 1
+            if arrival.key.rpc:  # acknowledged after its answer: nothing is left that could come again
+                self._refuse(arrival, decision)
+                return None
             return New(arrival, replace(_ended(entry, decision), request=_short(entry.request)), None)
         entry = replace(entry, granted_s=now_s)
         lane = self._workshop.lane(arrival.key.operation)

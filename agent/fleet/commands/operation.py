@@ -68,8 +68,12 @@ AnyOperation = Operation[Any]
 
 def read_args(operation: AnyOperation, args: Mapping[str, Any]) -> Args:
     """Raises `RequestError` that names the argument."""
+    # JSON knows one kind of number: 3.0 is an integer there.
+    whole = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value for name, value in args.items()
+    }
     try:
-        read: Args = msgspec.convert(args, operation.args, strict=True)
+        read: Args = msgspec.convert(whole, operation.args, strict=True)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         where = "args" + path.removesuffix("`")

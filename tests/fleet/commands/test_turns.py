@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from agent.fleet.commands.admission import WAITING
 from agent.fleet.commands.permissions import HOUR_S, Permission
-from tests.fleet.commands.scripted import TOPICS, NoteOperation, station
+from agent.fleet.link.messages import Publication
+from tests.fleet.commands.scripted import TOPICS, NoteOperation, ScriptedLine, station
 
 
 @pytest.fixture
@@ -163,3 +165,29 @@ async def test_a_flood_is_answered_one_by_one(path: Path) -> None:
         await desk.until(lambda: len(desk.line.acknowledged) == 600)
         for number in range(600):
             await desk.end("note" if number % 3 else "unheard-of", str(number))
+
+
+async def test_a_state_that_meets_a_clear_on_its_way_leaves_the_topic_clear(path: Path) -> None:
+    class Slow(ScriptedLine):
+        """Its first confirmation is late."""
+
+        gate = asyncio.Event()
+
+        async def publish(self, publication: Publication) -> None:
+            if not self.published:
+                await super().publish(publication)
+                await self.gate.wait()
+            else:
+                await super().publish(publication)
+
+    note = NoteOperation()
+    async with station(path, note, line=Slow()) as desk:
+        await desk.send("note", "1", {"wait": "for ever"})
+        await desk.state("note", "1", "executing")  # retained, and not confirmed yet
+        await desk.acknowledged(await desk.send("note", "1", b""))
+        await desk.end("note", "1")
+        Slow.gate.set()
+        topic = TOPICS.command("note", "1")
+        await desk.until(lambda: desk.line.on(topic)[-1].payload == b"")
+        retained = [one for one in desk.line.on(topic) if one.retain]
+        assert retained[-1].payload == b""
