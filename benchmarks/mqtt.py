@@ -17,12 +17,14 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import mqtt_fleet_rows, mqtt_link_rows, mqtt_outbox_rows
+from benchmarks import mqtt_command_rows, mqtt_fleet_rows, mqtt_link_rows, mqtt_outbox_rows
 from benchmarks.report import Row, run_rows
 
 _GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
     "reconnect": mqtt_link_rows.reconnect,
     "idle": mqtt_link_rows.idle,
+    "command_kills": mqtt_command_rows.kills,
+    "round_trip": mqtt_command_rows.round_trip,
     "fleet": mqtt_fleet_rows.fleet,
     "drain": mqtt_outbox_rows.drain,
     "month": mqtt_outbox_rows.month,

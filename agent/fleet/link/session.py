@@ -163,8 +163,8 @@ class Session:
 
     def _may_read(self) -> bool:
         """Not while the daemon has enough to do; but confirmations, which it may be waiting for, come the same way."""
-        if not self._inbox.full:
-            return True
+        if not self._ready or not self._inbox.full:
+            return True  # a resumed session may bring more than we ask for, and the answer to SUBSCRIBE comes behind it
         return bool(self._sent) and not self._inbox.overfull
 
     def _take_orders(self, client: Client) -> None:
