@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, Route, sync_playwright
 
 from tests.conftest import SHARED
 from tests.daemon_process import ROOT, DaemonProcess, edge_agent, environment_for, running_daemon
@@ -65,7 +65,7 @@ def browser(spoken: Path) -> Iterator[Browser]:
 def daemon(
     tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, embedding_model: Path
 ) -> Iterator[DaemonProcess]:
-    """Serves `tiny`, a model of random weights that talks without end, `vectors`, and a collection `facts`."""
+    """Serves `tiny`, a model of random weights, `vectors`, and a collection `facts`."""
     folder = tmp_path_factory.mktemp("daemon")
     for path, name in ((tiny_model, "tiny"), (embedding_model, "vectors")):
         assert edge_agent(folder, "models", "import", str(path), "--name", name).returncode == 0
@@ -146,6 +146,15 @@ class Visit:
         self.page.select_option("#model", model)
         self.page.fill("#prompt", text)
         self.page.click("#send")
+
+    def answer_without_end(self) -> None:
+        """From now on answers end at their limit: a model of random weights may say its last token at any moment."""
+
+        def ask_for_more(route: Route) -> None:
+            body = json.loads(route.request.post_data or "{}")
+            route.continue_(post_data={"max_tokens": -1, **body, "ignore_eos": True, "context_shift": True})
+
+        self.page.route("**/v1/chat/completions", ask_for_more)
 
     def remember(self, talk: dict[str, Any]) -> None:
         """Puts a conversation into the browser's storage before the page reads it."""

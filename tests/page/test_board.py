@@ -38,6 +38,7 @@ def test_rolling_back_asks_first_and_shows_what_the_device_says(daemon: DaemonPr
 def test_speed_is_plotted_while_an_answer_comes(daemon: DaemonProcess, visit: Visiting) -> None:
     visitor = visit(daemon)
     page = visitor.open_ready()
+    visitor.answer_without_end()
     visitor.ask("Go on")
     speed = page.locator(".chart", has_text="Speed")
     page.wait_for_function("() => parseFloat(document.querySelector('.chart strong').textContent) > 0")

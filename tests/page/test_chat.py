@@ -32,6 +32,7 @@ def test_answer_streams_and_says_what_it_cost(daemon: DaemonProcess, visit: Visi
     page.click("#options-button")
     page.fill("#max-tokens", "40")
     page.click("#options button.primary")
+    visitor.answer_without_end()
     visitor.ask("Hello")
     foot = page.locator("article.assistant footer")
     expect(foot).to_contain_text("40 tokens · cut off at the limit")
@@ -45,6 +46,7 @@ def test_answer_streams_and_says_what_it_cost(daemon: DaemonProcess, visit: Visi
 def test_stopping_ends_the_request_and_keeps_what_came(daemon: DaemonProcess, visit: Visiting) -> None:
     visitor = visit(daemon)
     page = visitor.open_ready()
+    visitor.answer_without_end()
     visitor.ask("Go on for ever")
     wait_until_longer(page, 20)
     page.click("#send[aria-label=Stop]")
@@ -64,6 +66,7 @@ def test_reload_keeps_the_conversation_and_the_options(daemon: DaemonProcess, vi
     page.fill("#max-tokens", "12")
     page.locator("#temperature").fill("0.5")
     page.keyboard.press("Escape")
+    visitor.answer_without_end()
     visitor.ask("Remember me")
     expect(page.locator("article.assistant footer")).to_contain_text("12 tokens")
     before = page.locator("#messages").inner_text()
@@ -78,6 +81,7 @@ def test_reload_keeps_the_conversation_and_the_options(daemon: DaemonProcess, vi
 def test_answer_cut_off_by_leaving_the_page_is_there_and_says_so(daemon: DaemonProcess, visit: Visiting) -> None:
     visitor = visit(daemon)
     page = visitor.open_ready()
+    visitor.answer_without_end()
     visitor.ask("Go on")
     wait_until_longer(page, 10)
     page.reload()
@@ -93,6 +97,7 @@ def test_request_carries_the_options_and_the_conversation(daemon: DaemonProcess,
     page.fill("#max-tokens", "3")
     page.locator("#temperature").fill("0")
     page.keyboard.press("Escape")
+    visitor.answer_without_end()
     visitor.ask("One")
     expect(page.locator("article.assistant footer")).to_contain_text("3 tokens")
     with page.expect_request("**/v1/chat/completions") as asked:
@@ -184,6 +189,7 @@ def test_lost_connection_is_told_and_mends_itself(tmp_path: Path, tiny_model: Pa
         visitor = visit(first)
         visitor.expected += ["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_INCOMPLETE_CHUNKED", "ERR_EMPTY"]
         page = visitor.open_ready()
+        visitor.answer_without_end()
         visitor.ask("Go on for ever")
         wait_until_longer(page, 10)
         first.process.kill()

@@ -156,7 +156,9 @@ def test_nothing_is_wider_than_the_window(daemon: DaemonProcess, visit: Visiting
 
 
 def test_everything_can_be_done_with_the_keyboard(daemon: DaemonProcess, visit: Visiting) -> None:
-    page = visit(daemon).open_ready()
+    visitor = visit(daemon)
+    page = visitor.open_ready()
+    visitor.answer_without_end()
 
     def tab_to(selector: str) -> None:
         for _ in range(60):
