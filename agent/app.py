@@ -137,7 +137,7 @@ class Daemon:
         """Serves until told to stop, then lets running requests finish. Raises `EdgeAgentError` if it cannot start."""
         settings = self._settings
         self._handle_signals()
-        self._runtime.set_models(self._apply(settings))
+        self._serve(self._apply(settings))
         self._url = url_of(settings.host, await self._listen(settings.host, settings.port))
         instance.announce(self._url, self.version)
         feeding = asyncio.create_task(watchdog.feed(self._runtime.hung), name="watchdog")
@@ -190,7 +190,7 @@ class Daemon:
     async def models_changed(self) -> None:
         """Serve what the store and the settings say now. Raises `EdgeAgentError`, and changes nothing then."""
         async with self._changing:
-            self._runtime.set_models(await asyncio.to_thread(self._plan, self._settings))
+            self._serve(await asyncio.to_thread(self._plan, self._settings))
         if self._fleet is not None:
             self._fleet.models_changed()
         await self._open_microphone()
@@ -204,10 +204,9 @@ class Daemon:
                 keys, listening = ApiKeys(digests(new)), listening_settings(new)
                 check_binding(self._settings.host, keys)
                 specs = await asyncio.to_thread(self._plan, new)
-                self._runtime.set_models(specs)
+                self._serve(specs)
                 self._keys.replace(digests(new))
                 self._listening.settings = listening
-                self._remember_sampling(new)
                 if later := needing_restart(self._settings, new):
                     _log.warning("changed, but only a restart applies it: %s", ", ".join(later))
                 self._settings = new
@@ -222,7 +221,6 @@ class Daemon:
     def _apply(self, settings: Settings) -> list[ModelSpec]:
         for name in unknown_variables(os.environ):
             _log.warning("the environment variable %s sets nothing", name)
-        self._remember_sampling(settings)
         return self._plan(settings)
 
     def _plan(self, settings: Settings) -> list[ModelSpec]:
@@ -309,9 +307,10 @@ class Daemon:
         except EdgeAgentError as error:
             _log.warning("microphone_start: the microphone was not opened: %s", error)
 
-    def _remember_sampling(self, settings: Settings) -> None:
+    def _serve(self, specs: Sequence[ModelSpec]) -> None:
+        self._runtime.set_models(specs)
         self._sampling.clear()
-        self._sampling.update({name: model.sampling.chosen() for name, model in settings.models.items()})
+        self._sampling.update({spec.name: spec.sampling for spec in specs})
 
     def _budget_bytes(self, held_bytes: int) -> int:
         return budget_bytes(read_memory(), self._profile.memory, held_bytes=held_bytes)

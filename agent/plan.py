@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from agent.errors import ConfigError
 from agent.hardware.profile import Profile
 from agent.runtime.spec import ModelSpec, Task
 from agent.runtime.wire import LlamaOptions, Lora, OnnxOptions, Options
-from agent.settings import ModelSettings
+from agent.settings import ModelSettings, SamplingSettings, declarations
 from agent.store.layout import StoredModel
 from agent.store.manifest import MemoryNeed
 
@@ -116,6 +119,7 @@ def plan_models(
 
     A bare file takes the place of a stored model of its name. `chat_templates` holds the text of the templates that
     the settings name. Text is generated from GGUF alone, speech transcribed with ONNX: other models are left out.
+    How a model samples is the user's word, else that of the model's makers.
     """
     templates = chat_templates or {}
     specs: dict[str, ModelSpec] = {}
@@ -150,7 +154,15 @@ def plan_models(
             chat_template=templates.get(model.name),
         )
         specs[model.name] = _spec(
-            model.name, model.version, task, str(model.main_path), options, said, default_keep_alive_s, model.created
+            model.name,
+            model.version,
+            task,
+            str(model.main_path),
+            options,
+            said,
+            default_keep_alive_s,
+            model.created,
+            sampling=_sampling(manifest.metadata.get("sampling")),
         )
     for name, said in settings.items():
         if said.path is None:
@@ -201,6 +213,7 @@ def _spec(
     *,
     shortens: bool = False,
     prompts: tuple[str, ...] = (),
+    sampling: Mapping[str, float | int] | None = None,
 ) -> ModelSpec:
     return ModelSpec(
         name=name,
@@ -215,7 +228,20 @@ def _spec(
         created=created,
         shortens=shortens,
         prompts=prompts,
+        sampling={**(sampling or {}), **(said.sampling.chosen() if said else {})},
     )
+
+
+def _sampling(brought: Any) -> dict[str, float | int]:
+    """What the settings would accept of a manifest's `sampling`, which anyone may have written."""
+    found: dict[str, float | int] = {}
+    for name, setting in declarations(SamplingSettings).items():
+        value = brought.get(name) if isinstance(brought, dict) else None
+        if setting.kind is int and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        with contextlib.suppress(ConfigError):
+            found[name] = setting.check(value, where="the manifest", base=Path())
+    return found
 
 
 def _names(prompts: Any) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/speech": ("agent.errors", "agent.runtime"),
     "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.speech", "agent.starter", "agent.store"),
     "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware"),
+    "agent/updates": ("agent.chunks", "agent.errors", "agent.runtime", "agent.store"),
     # The top: what starts and joins the parts. Nothing above imports it.
     "agent/__init__.py": (),
     "agent/app.py": EVERYTHING,
@@ -46,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/device.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.speech"),
     "agent/fleet_side.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.mqtt", "agent.settings"),
     "agent/mqtt.py": ("agent.errors", "agent.fleet", "agent.settings"),
-    "agent/plan.py": ("agent.hardware", "agent.runtime", "agent.settings", "agent.store"),
+    "agent/plan.py": ("agent.errors", "agent.hardware", "agent.runtime", "agent.settings", "agent.store"),
     "agent/terminal.py": (),
     "agent/version.py": (),
     "agent/wiring.py": (

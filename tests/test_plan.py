@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agent.hardware.board import detect
 from agent.hardware.profile import Profile, load_profiles
 from agent.plan import MIB, plan_models, plan_options
 from agent.runtime.wire import OnnxOptions
-from agent.settings import LoraSettings, ModelSettings
+from agent.settings import LoraSettings, ModelSettings, SamplingSettings
 from agent.store.layout import StoredModel
 from agent.store.manifest import ArtifactFile, Manifest, MemoryNeed
 
@@ -131,3 +132,24 @@ def test_what_is_served() -> None:
     assert specs[1].path == "/models/b/model.gguf"
     assert specs[1].aliases == ("bee",)
     assert (specs[2].options.lora[0].path, specs[2].options.lora[0].scale) == ("/l.gguf", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("brought", "said", "expected"),
+    [
+        ({"temperature": 0.0, "top_k": 20.0}, SamplingSettings(), {"temperature": 0.0, "top_k": 20}),
+        ({"temperature": 0.0}, SamplingSettings(temperature=0.9), {"temperature": 0.9}),
+        ({"temperature": -1, "top_k": "many", "seed": True, "min_p": 0.1}, SamplingSettings(), {"min_p": 0.1}),
+        ("hot", SamplingSettings(top_p=0.5), {"top_p": 0.5}),
+    ],
+)
+def test_a_model_samples_as_the_user_says_else_as_its_makers_say(
+    brought: object, said: SamplingSettings, expected: dict[str, float]
+) -> None:
+    model = stored("a")
+    manifest = msgspec.structs.replace(model.manifest, metadata={"sampling": brought})
+    settings = {"a": ModelSettings(keep_alive_s=None, sampling=said)}
+    (spec,) = plan_models(
+        [replace(model, manifest=manifest)], profile(), settings, GENEROUS, cores=2, default_keep_alive_s=None
+    )
+    assert spec.sampling == expected

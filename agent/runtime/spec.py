@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -25,6 +26,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     is needed, 0 unloads it at once. A `pinned` model is neither evicted nor unloaded for being idle. `preload` loads
     it when the runtime starts. `created` is Unix time in seconds. `shortens`: its vectors stay meaningful when they are
     cut (Matryoshka). `prompts` are the names of those that the model brings, to be put before a text ("query").
+    `sampling` is what a request for text that does not say gets, by field of `wire.Sampling`.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     created: int = 0
     shortens: bool = False
     prompts: tuple[str, ...] = ()
+    sampling: Mapping[str, float | int] = msgspec.field(default_factory=dict)
 
     def same_worker(self, other: ModelSpec) -> bool:
         """Whether a worker that runs `self` also serves `other`: only what it was loaded with counts."""

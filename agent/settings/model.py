@@ -11,7 +11,7 @@ from typing import Literal
 from agent.settings.declaration import setting
 
 PROFILE = "from the board's profile"
-ENGINE = "the engine's own"
+ENGINE = "the model's, else the engine's"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class LoraSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """`[models.NAME.sampling]`: what a request that does not say gets. None is the engine's own default."""
+    """`[models.NAME.sampling]`: what a request that does not say gets. None is what the model's makers wrote into it
+    (`general.sampling.*` of a GGUF file), else the engine's own default."""
 
     temperature: float | None = setting(
         "0 is greedy; higher is more varied.", default=None, minimum=0, maximum=10, default_doc=ENGINE

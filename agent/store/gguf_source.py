@@ -77,6 +77,7 @@ def plan_gguf(path: Path, name: str | None, version: str | None, probe: ProbeRep
                 "chat_template": probe.has_chat_template,
                 "pooling": one_line(probe.pooling) if probe.pooling else None,
                 "can_shift": probe.can_shift,
+                **({"sampling": probe.sampling} if probe.sampling else {}),
             },
         ),
         files=tuple(source_file(part, target) for part, target in zip(parts, stored, strict=True)),

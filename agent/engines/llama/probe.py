@@ -8,10 +8,12 @@ and the exit status 1; a file that crashes llama.cpp ends the process by a signa
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import resource
 import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -23,6 +25,17 @@ from agent.store.probe_report import ProbeReport
 
 GIB = 1024**3
 _LARGE_CONTEXT_TOKENS = 2048
+_SAMPLING: Final = {
+    "general.sampling.temp": "temperature",
+    "general.sampling.top_k": "top_k",
+    "general.sampling.top_p": "top_p",
+    "general.sampling.min_p": "min_p",
+    "general.sampling.xtc_probability": "xtc_probability",
+    "general.sampling.xtc_threshold": "xtc_threshold",
+    "general.sampling.penalty_last_n": "repeat_last_n",
+    "general.sampling.penalty_repeat": "repeat_penalty",
+}
+"""GGUF's keys (gguf.constants, llama.h LLAMA_MODEL_META_KEY_SAMPLING_*), and the fields of `Sampling` that they set."""
 _CPU_SECONDS = 120
 
 
@@ -59,6 +72,7 @@ def probe(path: Path) -> ProbeReport:
         kv_bytes_per_1k_context=max(0, (large.kv_bytes - small.kv_bytes) * 1024 // (large_tokens - small_tokens)),
         compute_bytes=large.compute_bytes,
         split_count=int(metadata.get("split.count", "0")) or 1,
+        sampling=_sampling(metadata),
         can_shift=bool(llama.llama_memory_can_shift(llama.llama_get_memory(model.context))),
     )
     model.close()
@@ -76,6 +90,15 @@ def _open(path: Path, context_tokens: int) -> LlamaModel:
             return LlamaModel(path, _options(context_tokens, embedding=False), dry=True)
         except EmbeddingOnlyError:
             return LlamaModel(path, _options(context_tokens, embedding=True), dry=True)
+
+
+def _sampling(metadata: dict[str, str]) -> dict[str, float]:
+    """llama.cpp hands numbers out as text; what is not one says nothing."""
+    said: dict[str, float] = {}
+    for key, field in _SAMPLING.items():
+        with contextlib.suppress(KeyError, ValueError):
+            said[field] = float(metadata[key])
+    return {field: value for field, value in said.items() if math.isfinite(value)}
 
 
 def _file_type(model: LlamaModel) -> str:

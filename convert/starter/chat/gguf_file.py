@@ -12,6 +12,8 @@ from convert.starter.chat.gguf_tokenizer import add_tokenizer
 from convert.starter.chat.model import NORM_EPSILON, ROPE_BASE, Llama
 
 NAME: Final = "starter-chat"
+TEMPERATURE: Final = 0.0
+"""What a request that does not say gets: the model is too small to gain from chance."""
 _MEAN_ALL_F32: Final = 0
 """`general.file_type`: LLAMA_FTYPE_ALL_F32 of llama.h."""
 
@@ -35,6 +37,7 @@ def write(path: Path, model: Llama, tokenizer: Tokenizer) -> None:
     writer.add_rope_dimension_count(shape.head)
     writer.add_rope_freq_base(ROPE_BASE)
     writer.add_vocab_size(shape.vocabulary)
+    writer.add_sampling_temp(TEMPERATURE)
     add_tokenizer(writer, tokenizer)
     for name, tensor in model.tensors().items():
         writer.add_tensor(name, tensor.contiguous().numpy())

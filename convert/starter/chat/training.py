@@ -17,7 +17,7 @@ from torch.nn import functional
 from agent.errors import ArtifactError
 from convert.starter.chat.batches import Batch, batches
 from convert.starter.chat.model import Llama, Shape
-from convert.starter.chat.muon import Muon
+from convert.starter.muon import Muon
 
 OnStep = Callable[[int, int, float], None]
 """Called with the steps done, the steps in all, and the mean loss of late."""

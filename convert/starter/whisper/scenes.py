@@ -15,7 +15,7 @@ SILENT_SHARE: Final = 0.08
 """Of the windows: silence, or noise alone, of which nothing is to be written."""
 ROOM_SHARE: Final = 0.3
 BAND_SHARE: Final = 0.2
-SPEED_SHARE: Final = 0.5
+SPEED_SHARE: Final = 0.6
 SHORT_WINDOW_S: Final = 12
 _TRIES: Final = 8
 
@@ -80,7 +80,7 @@ def _spoken(bank: Utterances, window_s: int, rng: np.random.Generator, easy: boo
         place = int(rng.integers(len(bank.texts)))
         samples = bank.samples(place)
         if rng.random() < SPEED_SHARE:
-            samples = acoustics.stretched(samples, rng.uniform(0.88, 1.14))
+            samples = acoustics.stretched(samples, rng.uniform(0.82, 1.2))
         if at + len(samples) > count:
             if said:
                 break

@@ -30,7 +30,7 @@ from convert.starter.whisper.model import Recognizer, Shape
 from convert.starter.whisper.packing import Training as Made
 from convert.starter.whisper.packing import pack
 from convert.starter.whisper.tokens import train_tokenizer
-from convert.starter.whisper.training import CHECKPOINT, Recipe, Training, rate_at, shifted
+from convert.starter.whisper.training import CHECKPOINT, Recipe, Training, rate_share, shifted
 from tests.convert.starter.whisper.tones import Tones
 
 pytestmark = pytest.mark.torch
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.torch
 SHAPE = Shape(width=32, encoder_layers=1, decoder_layers=1, heads=2)
 TONES = Tones()
 TOKENIZER = train_tokenizer(TONES.texts)
-RECIPE = Recipe(minutes=1e6, rate=1e-2, windows=((2, 8, 1.0),), checkpoint_every_s=1e9)
+RECIPE = Recipe(minutes=1e6, rate=1e-2, matrix_rate=5e-2, windows=((2, 8, 1.0),), checkpoint_every_s=1e9)
 
 
 def new() -> Recognizer:
@@ -124,10 +124,10 @@ def test_padding_is_counted_by_no_loss() -> None:
 
 
 def test_the_rate_rises_and_falls() -> None:
-    assert rate_at(1.0, 15, 0.0) == pytest.approx(0.1, abs=1e-4)
-    assert rate_at(1.0, 150, 0.0) == pytest.approx(1.0, abs=1e-4)
-    assert rate_at(1.0, 9999, 0.5) == pytest.approx(0.5, abs=1e-4)
-    assert rate_at(1.0, 9999, 1.0) == pytest.approx(1e-5)
+    assert rate_share(15, 0.0) == pytest.approx(0.1)
+    assert rate_share(150, 0.0) == pytest.approx(1.0)
+    assert rate_share(9999, 0.5) == pytest.approx(0.5)
+    assert rate_share(9999, 1.0) == pytest.approx(0.01)
 
 
 @pytest.fixture
