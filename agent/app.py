@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.api.counted import CountedPasses
@@ -21,6 +22,7 @@ from agent.api.security import check_binding
 from agent.api.server import make_app
 from agent.config import unknown_variables
 from agent.errors import ArtifactError, ConfigError, EdgeAgentError, UnavailableError
+from agent.greeting import own_name, what_next
 from agent.hardware import board as boards
 from agent.hardware.memory import budget_bytes, read_memory
 from agent.hardware.profile import choose, load_profiles
@@ -52,7 +54,6 @@ from agent.wiring import (
     listening_settings,
     live_options,
     needing_restart,
-    what_next,
     worker_environment,
 )
 
@@ -349,7 +350,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, hang_up)
 
     def _say_ready(self) -> None:
-        count = len(self._runtime.snapshot().models)
+        models = self._runtime.models()
+        count = len(models)
         _log.info(
             "edge-agent %s is ready on %s (%s, profile %s, %s)",
             self.version,
@@ -360,7 +362,9 @@ class Daemon:
         )
         notify(f"READY=1\nSTATUS={self._url}, {_counted(count, 'model')}")
         if sys.stdout.isatty():
-            print(what_next(self._url, has_models=count > 0, needs_key=bool(self._keys)), flush=True)
+            program = own_name(str(Path(sys.executable).with_name("edge-agent")), Path.cwd())
+            tasks = {model.task for model in models}
+            print(what_next(self._url, program, tasks, needs_key=bool(self._keys)), flush=True)
 
     async def _shut_down(self) -> None:
         grace_s = self._settings.shutdown_grace_s

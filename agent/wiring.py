@@ -1,4 +1,4 @@
-"""Settings in each part's own terms, and what a person is told. Pure, but for reading chat templates."""
+"""Settings in each part's own terms. Pure, but for reading chat templates."""
 
 from __future__ import annotations
 
@@ -84,17 +84,6 @@ def needing_restart(old: Settings, new: Settings) -> list[str]:
     """Names of settings that differ and that a reload cannot apply."""
     names = [*declarations(Settings), "profile_overrides", "mqtt"]
     return [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
-
-
-def what_next(url: str, *, has_models: bool, needs_key: bool) -> str:
-    """What a person may type now."""
-    key = " -H 'Authorization: Bearer YOUR_KEY'" if needs_key else ""
-    body = '{"messages": [{"role": "user", "content": "Hello"}]}'
-    ask = f"curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json' -d '{body}'"
-    lines = ["", f"edge-agent is ready on {url}. In another terminal:", ""]
-    if not has_models:
-        lines += ["  edge-agent models import FILE.gguf", "", "and then", ""]
-    return "\n".join([*lines, f"  {ask}", "  edge-agent chat", "", "Ctrl-C stops it.", ""])
 
 
 def chat_templates(settings: Settings) -> dict[str, str]:

@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from agent.instance import Instance, find_running, url_of
-from agent.wiring import what_next
 from tests.daemon_process import DaemonProcess, edge_agent, environment_for, running_daemon
 
 ENDLESS = {"prompt": "a", "max_tokens": -1, "ignore_eos": True, "context_shift": True, "stream": True}
@@ -254,13 +253,6 @@ def test_a_person_is_told_what_to_type_next(tmp_path: Path) -> None:
         os.close(main)
     assert b"curl http://127.0.0.1:" in text
     assert b"edge-agent models import" in text
-
-
-def test_what_next_mentions_a_key_only_where_one_is_needed() -> None:
-    assert "Bearer" in what_next("http://x", has_models=True, needs_key=True)
-    text = what_next("http://x", has_models=True, needs_key=False)
-    assert "Bearer" not in text
-    assert "models import" not in text
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ EVERYTHING = ("agent",)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/errors.py": (),
     "agent/settings": ("agent.errors",),
+    "agent/chunks": ("agent.errors", "agent.store.durable"),
     "agent/hardware": ("agent.errors",),
     "agent/store": ("agent.errors",),
     "agent/hub": ("agent.errors", "agent.hardware", "agent.store"),
@@ -40,6 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/cli.py": EVERYTHING,
     "agent/commands": EVERYTHING,
     "agent/config.py": ("agent.errors", "agent.settings"),
+    "agent/greeting.py": ("agent.runtime",),
     "agent/instance.py": ("agent.errors",),
     "agent/journal.py": (),
     "agent/logs.py": ("agent.journal",),
@@ -76,7 +78,7 @@ ANYWHERE = frozenset({"msgspec"})
 HOMES: dict[str, tuple[str, ...]] = {
     "llama_cpp": ("agent/engines/llama", "benchmarks"),
     # In speech only in the child processes that record and decode: soxr works on arrays.
-    "numpy": ("agent/engines", "agent/speech", "convert", "benchmarks"),
+    "numpy": ("agent/chunks", "agent/engines", "agent/speech", "convert", "benchmarks"),
     "jinja2": ("agent/engines/llama",),
     "jsonschema": ("benchmarks",),
     "gguf": ("convert", "benchmarks"),
@@ -90,7 +92,9 @@ HOMES: dict[str, tuple[str, ...]] = {
     "soundfile": ("agent/speech", "convert"),
     "soxr": ("agent/speech", "convert"),
     "paho": ("agent/fleet/link",),
-    "tuf": ("agent/fleet",),
+    "tuf": ("agent/updates/fetch", "convert/publish"),
+    "securesystemslib": ("convert/publish",),
+    "cryptography": ("convert/publish",),
     "aiohttp": ("agent/api", "benchmarks"),
     "prometheus_client": ("agent/api",),
     "torch": ("convert", "benchmarks"),
