@@ -28,7 +28,7 @@ from agent.hardware.memory import budget_bytes, read_memory
 from agent.hardware.profile import choose, load_profiles
 from agent.instance import Instance, url_of
 from agent.logs import start_logging
-from agent.plan import plan_models
+from agent.plan import plan_models, starters
 from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
 from agent.search.library import Library
@@ -42,7 +42,6 @@ from agent.speech.listening import Listening
 from agent.speech.live_engine import RuntimeEngine
 from agent.speech.passes import TranscribeCall
 from agent.speech.wanted import Wanted
-from agent.starter.bundle import bundled, serving
 from agent.store.layout import StoredModel
 from agent.store.store import Store
 from agent.version import version
@@ -242,14 +241,8 @@ class Daemon:
         return specs
 
     def _starters(self, stored: Sequence[StoredModel], settings: Settings) -> list[StoredModel]:
-        files = {name: said.task or "generate" for name, said in settings.models.items() if said.path is not None}
         try:
-            return serving(
-                bundled(),
-                settings.starter_models,
-                names={model.name for model in stored} | files.keys(),
-                tasks={model.manifest.task for model in stored if model.active} | set(files.values()),
-            )
+            return starters(stored, settings.starter_models, settings.models)
         except ArtifactError as error:
             _log.warning("%s", error)
             return []

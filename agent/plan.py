@@ -12,6 +12,7 @@ from agent.hardware.profile import Profile
 from agent.runtime.spec import ModelSpec, Task
 from agent.runtime.wire import LlamaOptions, Lora, OnnxOptions, Options
 from agent.settings import ModelSettings, SamplingSettings, declarations
+from agent.starter.bundle import Choice, bundled, serving
 from agent.store.layout import StoredModel
 from agent.store.manifest import MemoryNeed
 
@@ -180,6 +181,17 @@ def plan_models(
         )
         specs[name] = _spec(name, "file", task, str(said.path), options, said, default_keep_alive_s, 0)
     return [specs[name] for name in sorted(specs)]
+
+
+def starters(stored: Sequence[StoredModel], choice: Choice, settings: Mapping[str, ModelSettings]) -> list[StoredModel]:
+    """The models that ship, as far as they are served beside `stored` and bare files. Raises `ArtifactError`."""
+    files = {name: said.task or "generate" for name, said in settings.items() if said.path is not None}
+    return serving(
+        bundled(),
+        choice,
+        names={model.name for model in stored} | files.keys(),
+        tasks={model.manifest.task for model in stored if model.active} | set(files.values()),
+    )
 
 
 _NOT_RUN = (("onnx", "generate"), ("gguf", "transcribe"))

@@ -49,7 +49,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/device.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.speech"),
     "agent/fleet_side.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.mqtt", "agent.settings"),
     "agent/mqtt.py": ("agent.errors", "agent.fleet", "agent.settings"),
-    "agent/plan.py": ("agent.errors", "agent.hardware", "agent.runtime", "agent.settings", "agent.store"),
+    "agent/plan.py": (
+        "agent.errors",
+        "agent.hardware",
+        "agent.runtime",
+        "agent.settings",
+        "agent.starter",
+        "agent.store",
+    ),
     "agent/terminal.py": (),
     "agent/version.py": (),
     "agent/wiring.py": (

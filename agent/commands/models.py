@@ -11,6 +11,7 @@ from typing import Any
 from agent.commands import imported
 from agent.commands.call import Call
 from agent.errors import EdgeAgentError
+from agent.plan import starters
 from agent.store.store import Store
 from agent.terminal import Progress, print_json, size, table
 
@@ -65,27 +66,29 @@ def run(call: Call) -> int:
 
 def _list(call: Call) -> int:
     listing = _store(call).scan()
+    shipped = starters(listing.models, call.settings.starter_models, call.settings.models)
     if call.options.json:
         broken = [
             {"name": one.name, "version": one.version, "active": one.active, "broken": one.reason}
             for one in listing.broken
         ]
-        print_json([*map(imported.as_value, listing.models), *broken])
+        values = [imported.as_value(model) for model in (*listing.models, *shipped)]
+        print_json([*values, *broken])
         return 0
-    if not listing.models and not listing.broken:
+    if not listing.models and not listing.broken and not shipped:
         print("There is no model yet. edge-agent models import FILE.gguf adds one; models suggest names some.")
         return 0
     rows = [
         [
             model.name,
             model.version,
-            "active" if model.active else "",
+            "starter" if model in shipped else "active" if model.active else "",
             model.manifest.task,
             model.manifest.quantization,
             size(model.total_bytes),
             str(model.manifest.context or "-"),
         ]
-        for model in listing.models
+        for model in (*listing.models, *shipped)
     ]
     rows += [[one.name, one.version, "broken", "", "", "", ""] for one in listing.broken]
     print(table(rows, ("NAME", "VERSION", "STATE", "TASK", "QUANTIZATION", "SIZE", "CONTEXT"), right=(5, 6)))

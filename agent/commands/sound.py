@@ -15,6 +15,7 @@ from agent.commands.call import Call
 from agent.commands.microphone import line
 from agent.errors import EdgeAgentError
 from agent.hardware.doctor import Finding, Severity
+from agent.plan import starters
 from agent.speech.devices import DeviceError, InputDevice, choose
 from agent.speech.microphone import Measured, Microphone, list_devices, measure
 from agent.speech.software import check_software
@@ -174,16 +175,17 @@ def _held(call: Call) -> tuple[str, Mapping[str, Any] | None]:
 
 
 def _models(call: Call) -> tuple[tuple[str, ...], list[Finding]]:
-    """Names and versions of the store's active models that transcribe."""
+    """Names and versions of the active models that transcribe, in the store or shipped."""
     try:
         stored = Store(call.state_dir / "models").models()
+        stored += starters(stored, call.settings.starter_models, call.settings.models)
     except EdgeAgentError as error:
         return (), [_finding("warning", "store_unreadable", error.message, error.hint)]
     names = [f"{one.name} {one.version}" for one in stored if one.active and one.manifest.task == "transcribe"]
     if names:
         return tuple(names), []
     remedy = "Make one with edge-convert whisper, then edge-agent models import FOLDER."
-    return (), [_finding("note", "no_transcription_model", "No model that transcribes is in the store.", remedy)]
+    return (), [_finding("note", "no_transcription_model", "No model here transcribes speech.", remedy)]
 
 
 def _why_none() -> str:
