@@ -18,6 +18,8 @@ EdgeAgentError                       500
 │   ├── ModelLoadError               500  the model cannot be loaded: corrupt, unsupported
 │   └── WorkerCrashedError           503  the worker died with the request in it; safe to send again
 ├── PublishRefusedError              502  the broker refused a message; says whether to try again
+├── UpdateError                      502  a step of a model update failed; says whether to try again
+│   └── UntrustedError               502  what the repository sent is not what was signed, or not by whom
 ├── UnavailableError                 503
 │   ├── DeadlineError                503  the request's deadline passed before it could run
 │   ├── ModelFailedError             503  the model crashed too often and waits for someone to act
@@ -137,6 +139,21 @@ class PublishRefusedError(EdgeAgentError):
     def __init__(self, message: str, *, temporary: bool = False, hint: str = "", param: str | None = None) -> None:
         super().__init__(message, hint=hint, param=param)
         self.temporary = temporary
+
+
+class UpdateError(EdgeAgentError):
+    """`retry`: the same may work later, so it is worth another of the attempts."""
+
+    status = 502
+    code = "update_failed"
+
+    def __init__(self, message: str, *, retry: bool = False, hint: str = "", param: str | None = None) -> None:
+        super().__init__(message, hint=hint, param=param)
+        self.retry = retry
+
+
+class UntrustedError(UpdateError):
+    code = "untrusted"
 
 
 class UnavailableError(EdgeAgentError):

@@ -12,7 +12,7 @@ from typing import Any, Final
 from agent.errors import EdgeAgentError, RequestError
 from agent.terminal import use_utf8
 
-COMMANDS: Final = ("gguf", "quantize", "whisper", "embed", "report")
+COMMANDS: Final = ("gguf", "quantize", "whisper", "embed", "report", "golden", "publish", "keys", "serve_blocks")
 """Modules of `convert.commands`, each with NAME, HELP, configure(parser) and run(arguments)."""
 INTERRUPTED: Final = 130
 """128 and SIGINT, as shells have it."""

@@ -31,9 +31,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/search": ("agent.errors",),
     "agent/service": ("agent.errors", "agent.hardware", "agent.settings"),
     "agent/starter": ("agent.errors", "agent.store"),
+    "agent/bench": ("agent.errors", "agent.hardware", "agent.terminal"),
     "agent/speech": ("agent.errors", "agent.runtime"),
     "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.speech", "agent.starter", "agent.store"),
-    "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware"),
+    "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware", "agent.updates.policy"),
     "agent/updates": ("agent.chunks", "agent.errors", "agent.runtime", "agent.store"),
     # The top: what starts and joins the parts. Nothing above imports it.
     "agent/__init__.py": (),
@@ -59,6 +60,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "agent/terminal.py": (),
     "agent/version.py": (),
+    "agent/updates_side.py": (
+        "agent.errors",
+        "agent.hardware",
+        "agent.runtime",
+        "agent.settings",
+        "agent.store",
+        "agent.updates",
+    ),
     "agent/wiring.py": (
         "agent.api.settings",
         "agent.config",
@@ -68,8 +77,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "agent.speech",
     ),
     # `quantize --for PROFILE` asks what fits a board; both commands show progress in the same way.
-    # starter-chat is judged through a worker.
+    # starter-chat is judged through a worker. `publish` cuts as devices do, `serve-blocks` is on their broker.
     "convert": (
+        "agent.chunks",
+        "agent.fleet",
         "agent.store",
         "agent.engines",
         "agent.errors",
@@ -77,7 +88,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "agent.runtime.wire",
         "agent.terminal",
     ),
-    "benchmarks": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.search", "agent.speech"),
+    "benchmarks": (
+        "agent.chunks",
+        "agent.errors",
+        "agent.fleet",
+        "agent.hardware",
+        "agent.runtime",
+        "agent.search",
+        "agent.speech",
+        "agent.updates",
+    ),
 }
 """A file or folder, and the packages or modules it may import besides its own."""
 
