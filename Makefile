@@ -5,7 +5,7 @@
 # make clean   remove the virtual environment
 
 PYTHON ?= python3
-MODEL ?= $(firstword $(wildcard ../shared/models/stories260k-f32.gguf))
+MODEL ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin

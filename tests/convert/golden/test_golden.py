@@ -1,4 +1,4 @@
-"""Golden sets made by asking the artifact: what comes out is what a device accepts, and what it answers itself passes."""
+"""Golden sets made by asking the artifact: a device accepts them, and what they were made from passes."""
 
 from __future__ import annotations
 

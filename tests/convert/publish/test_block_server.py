@@ -92,7 +92,8 @@ async def test_blocks_of_targets_and_metadata(repository: Repository, broker: Br
         await one.ask(BlockRequest(file="1.root.json", blocks=(Block(0, 0, BLOCK_BYTES),)))
         assert (await one.answers(1)) == {"1.root.json/0": repository.created.root.read_bytes()}
         async with asyncio.timeout(20):
-            while server.served.blocks < 3:  # a block may arrive before its sender hears that it is on its way
+            # A block may arrive before its sender hears that it is on its way.
+            while server.served.blocks < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert server.served.devices == 1
         assert server.served.bytes == 1000 + len(DATA) - BLOCK_BYTES + repository.created.root.stat().st_size

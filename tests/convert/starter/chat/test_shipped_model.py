@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,13 @@ def test_it_reached_its_bar_and_its_card_says_so(manifest: Manifest) -> None:
     assert manifest.quality["passed"]
     assert manifest.quality["requests"] >= 0.95
     assert f"{manifest.quality['requests']:.1%}" in (FOLDER / "README.md").read_text("utf-8")
+
+
+def test_a_request_that_does_not_say_is_answered_greedily(manifest: Manifest) -> None:
+    probed = subprocess.run(
+        [sys.executable, "-m", "agent.engines.llama.probe", str(FOLDER / "model.gguf")], capture_output=True, check=True
+    )
+    assert json.loads(probed.stdout)["sampling"] == manifest.metadata["sampling"] == {"temperature": 0.0}
 
 
 def test_its_template_and_special_tokens_are_the_recipe_s() -> None:

@@ -25,9 +25,9 @@ from convert.starter.chat.dialogue import Message
 from convert.starter.chat.engine import Ask, Worker
 from convert.starter.chat.evaluation import Scored, held_out_requests, score_requests
 from convert.starter.chat.model import Llama, Shape
-from convert.starter.muon import orthogonal
 from convert.starter.chat.training import Recipe, Run, Trained, train
 from convert.starter.chat.vocabulary import schema
+from convert.starter.muon import orthogonal
 
 pytestmark = pytest.mark.torch
 
