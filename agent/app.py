@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
@@ -44,6 +45,7 @@ from agent.speech.passes import TranscribeCall
 from agent.speech.wanted import Wanted
 from agent.store.layout import StoredModel
 from agent.store.store import Store
+from agent.updates_side import OVER_MQTT, Updates
 from agent.version import version
 from agent.wiring import (
     api_settings,
@@ -57,6 +59,7 @@ from agent.wiring import (
 )
 
 if TYPE_CHECKING:
+    from agent.fleet.blocks import Blocks
     from agent.fleet_side import Fleet
 
 _log = logging.getLogger("agent.app")
@@ -113,7 +116,19 @@ class Daemon:
         )
         self._opens_microphone = settings.microphone_start
         """Until that has worked once: there may be no model for it yet."""
+        self._blocks = self._block_pipe() if settings.mqtt.url and settings.updates.url == OVER_MQTT else None
+        self._updates = Updates(
+            settings.updates,
+            self,
+            self._runtime,
+            self._store,
+            state_dir=settings.state_dir,
+            limits=limits(settings),
+            pipe=self._blocks,
+        )
         self._fleet = self._fleet_side() if settings.mqtt.url else None
+        if self._fleet is not None:
+            self._updates.on_change(self._fleet.models_changed)
         self._http = make_app(
             self._runtime,
             self._store,
@@ -124,6 +139,7 @@ class Daemon:
             keys=self._keys,
             live_options=live,
             fleet=self._fleet,
+            updates=self._updates,
         )
         self._listener = Listener(self._http)
         self._url = ""
@@ -145,6 +161,7 @@ class Daemon:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._runtime.run(), name="runtime")
                 group.create_task(self._library.run(), name="collections")
+                group.create_task(self._updates.run(), name="updates")
                 if self._fleet is not None:
                     group.create_task(self._fleet.run(), name="mqtt")
                 self._say_ready()
@@ -166,6 +183,7 @@ class Daemon:
         return {
             "url": self._url,
             "mqtt": self._fleet.state() if self._fleet is not None else None,
+            "updates": self._updates.brief(),
             "state_dir": str(self._settings.state_dir),
             "config_file": str(self._settings.config_file) if self._settings.config_file else None,
             "board": {
@@ -204,6 +222,7 @@ class Daemon:
                 keys, listening = ApiKeys(digests(new)), listening_settings(new)
                 check_binding(self._settings.host, keys)
                 specs = await asyncio.to_thread(self._plan, new)
+                self._updates.apply(new.updates)
                 self._serve(specs)
                 self._keys.replace(digests(new))
                 self._listening.settings = listening
@@ -247,17 +266,41 @@ class Daemon:
             _log.warning("%s", error)
             return []
 
+    def spec_of(self, model: StoredModel) -> ModelSpec | None:
+        """How a version would run if it were the active one; None where this device cannot."""
+        settings = self._settings
+        specs = plan_models(
+            [dataclasses.replace(model, active=True)],
+            self._profile,
+            {name: said for name, said in settings.models.items() if name == model.name},
+            self._plan_budget_bytes,
+            cores=self._board.usable_cores,
+            default_keep_alive_s=settings.idle_limit_s,
+            chat_templates=chat_templates(settings),
+        )
+        return next((spec for spec in specs if spec.version == model.version), None)
+
+    def is_spoken_to(self) -> bool:
+        """Somebody is speaking into the microphone."""
+        return self._listening.speaking
+
     def restart(self) -> None:
         """Shut down as on SIGTERM, and begin again."""
         _log.warning("restarting, as it was told over MQTT")
         self.wants_restart = True
         self._stopping.set()
 
+    def _block_pipe(self) -> Blocks:
+        from agent.fleet.blocks import Blocks
+
+        return Blocks()
+
     def _fleet_side(self) -> Fleet:
         """Imports it here: without a broker nothing of MQTT is loaded. Raises `ConfigError`."""
         from agent.device import LocalDevice
         from agent.fleet.commands.operations.all import operations_of
         from agent.fleet.service import FleetService
+        from agent.fleet.telemetry.meter import BoardMeter
         from agent.fleet_side import Fleet, about_this, fleet_options
 
         settings, board = self._settings, self._board
@@ -269,15 +312,24 @@ class Daemon:
             match=self._match,
             profile=self._profile,
             state_dir=settings.state_dir,
+            updates=self._updates,
         )
         operations = operations_of(self._runtime, self._store, device, self._sampling)
         options = fleet_options(settings.mqtt, settings.state_dir)
         about = about_this(self.version, board=board.model, architecture=board.architecture)
-        heat = self._profile.thermal
+        heat, meter = self._profile.thermal, BoardMeter(self._profile.power.meter)
 
         def make() -> FleetService:
             return FleetService(
-                options, about, runtime=self._runtime, store=self._store, operations=operations, heat=heat
+                options,
+                about,
+                runtime=self._runtime,
+                store=self._store,
+                operations=operations,
+                heat=heat,
+                meter=meter,
+                updates=self._updates,
+                blocks=self._blocks,
             )
 
         return Fleet(make)
@@ -364,6 +416,7 @@ class Daemon:
         self._listener.refuse()
         last_words_s = min(LAST_WORDS_S, grace_s)
         streams = self._http[CONNECTIONS].streams
+        await self._updates.close()  # before what it uses
         goodbyes = [] if self._fleet is None else [self._fleet.close()]
         await asyncio.gather(self._listening.close(last_words_s), streams.wait_idle(last_words_s), *goodbyes)
         async with asyncio.TaskGroup() as group:

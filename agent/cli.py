@@ -24,9 +24,10 @@ COMMANDS = {
     "transcribe": "write down recordings, or what the microphone hears",
     "microphone": "open and close the daemon's microphone, and list what there is",
     "search": "make collections of passages and search them by meaning and by words",
-    "models": "suggest, pull, list, import, activate, roll back, remove, check, load and unload models",
+    "models": "suggest, pull, list, import, update, activate, roll back, remove, check, load and unload models",
     "doctor": "look at this machine, and say what is missing and what to do about it",
     "status": "show what the daemon is doing",
+    "bench": "measure how fast this board is, and compare it with another, or another server",
     "fleet": "many devices over their broker: list them, give them commands, watch them",
     "service": "make it a service of this machine (systemd, launchd), and take that back",
 }

@@ -22,6 +22,7 @@ from agent.settings import (
     MqttSettings,
     SamplingSettings,
     Settings,
+    UpdatesSettings,
     declarations,
 )
 from agent.settings import flags as every_flag
@@ -36,7 +37,7 @@ API_KEY_VARIABLE = "EDGE_AGENT_API_KEY"
 CACHE_VARIABLE = "EDGE_AGENT_CACHE_DIR"
 """Read by `agent.hardware.wheel` and the Makefile, before anything is installed."""
 
-_TABLES = ("api_keys", "models", "mqtt", "profile")
+_TABLES = ("api_keys", "models", "mqtt", "profile", "updates")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MQTT_TABLES = ("operations", "telemetry")
 _MODEL_TABLES = ("keep_alive_s", "lora", "sampling")
@@ -71,6 +72,7 @@ def load_settings(
         api_keys=_api_keys(flags.get("api_keys"), environment.get(API_KEY_VARIABLE, ""), raw, str(file)),
         models=_models(raw.get("models", {}), idle_limit_s, file),
         mqtt=_mqtt(flags, environment, raw.get("mqtt", {}), file),
+        updates=_updates(flags, environment, raw.get("updates", {}), file),
         profile_overrides=overrides,
         config_file=file,
     )
@@ -215,6 +217,27 @@ def _mqtt(flags: Mapping[str, Any], environment: Mapping[str, str], raw: object,
         operations=_operations(raw.get("operations", {}), file),
         telemetry=telemetry_settings(raw.get("telemetry", {}), where=str(file)),
     )
+
+
+def _updates(
+    flags: Mapping[str, Any], environment: Mapping[str, str], raw: object, file: Path | None
+) -> UpdatesSettings:
+    if not isinstance(raw, dict):
+        raise ConfigError(f"updates in {file}: expected a table, [updates].", param="updates")
+    known = declarations(UpdatesSettings)
+    for key in raw:
+        if key not in known:
+            raise unknown_key(f"updates.{key}", known, where=str(file))
+    hours = raw.get("windows")
+    table = {**raw, "windows": [hours]} if isinstance(hours, str) else raw
+    values = _values(known, flags, environment, table, file, "updates.")
+    if values.get("url") and not values.get("root_file"):
+        raise ConfigError(
+            "updates.url is set without updates.root_file.",
+            hint="The device must know whom it trusts: edge-convert keys shows where the repository's root file is.",
+            param="updates.root_file",
+        )
+    return UpdatesSettings(**values)
 
 
 def _operations(raw: object, file: Path | None) -> dict[str, OperationSettings]:

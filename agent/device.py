@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 
@@ -33,6 +33,16 @@ REBOOT: Final = ("systemctl", "reboot")
 _REBOOT_S: Final = 30.0
 
 _log = logging.getLogger("agent.device")
+
+
+class Updates(Protocol):
+    """`agent.updates_side.Updates`."""
+
+    async def update(
+        self, name: str, version: str | None = None, *, origin: Literal["command"], policy: Mapping[str, Any] | None
+    ) -> Mapping[str, Any]: ...
+
+    async def outcome(self, id: int) -> Mapping[str, Any]: ...
 
 
 class Daemon(Protocol):
@@ -63,6 +73,7 @@ class LocalDevice:
         match: Match,
         profile: Profile,
         state_dir: Path,
+        updates: Updates,
     ) -> None:
         self._daemon = daemon
         self._runtime = runtime
@@ -71,6 +82,7 @@ class LocalDevice:
         self._match = match
         self._profile = profile
         self._state_dir = state_dir
+        self._updates = updates
 
     async def transcribe(self, recording: Recording) -> AsyncGenerator[Mapping[str, Any], None]:
         """Pieces in order, as they are done. Raises `EdgeAgentError`."""
@@ -112,6 +124,10 @@ class LocalDevice:
         found = await asyncio.to_thread(self._examine)
         status = {**self._daemon.about(), "runtime": self._runtime.snapshot(), "microphone": self._listening.state}
         return {"doctor": _plain(found), "status": _plain(status)}
+
+    async def update_model(self, name: str, version: str | None, policy: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = await self._updates.update(name, version, origin="command", policy=policy)
+        return await self._updates.outcome(asked["id"])
 
     async def models_changed(self) -> None:
         await self._daemon.models_changed()

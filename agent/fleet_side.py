@@ -16,7 +16,7 @@ from agent.fleet.announce.about import About
 from agent.fleet.commands.permissions import Permission
 from agent.fleet.link.state import LinkState
 from agent.fleet.service import FleetOptions, FleetService
-from agent.fleet.telemetry.outbox import OutboxState
+from agent.fleet.telemetry.state import OutboxState
 from agent.fleet.topics import check_root
 from agent.hardware.sensors.boot import read_boot_id
 from agent.mqtt import link_settings, topics_of

@@ -83,7 +83,9 @@ def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
 def needing_restart(old: Settings, new: Settings) -> list[str]:
     """Names of settings that differ and that a reload cannot apply."""
     names = [*declarations(Settings), "profile_overrides", "mqtt"]
-    return [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
+    changed = [name for name in names if name not in LIVE and getattr(old, name) != getattr(new, name)]
+    fixed = ("url", "root_file", "device_class")
+    return changed + [f"updates.{one}" for one in fixed if getattr(old.updates, one) != getattr(new.updates, one)]
 
 
 def chat_templates(settings: Settings) -> dict[str, str]:

@@ -17,7 +17,14 @@ from pathlib import Path
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import mqtt_command_rows, mqtt_fleet_rows, mqtt_link_rows, mqtt_outbox_rows
+from benchmarks import (
+    mqtt_command_rows,
+    mqtt_fleet_rows,
+    mqtt_link_rows,
+    mqtt_loss_rows,
+    mqtt_outbox_rows,
+    mqtt_serving_rows,
+)
 from benchmarks.report import Row, run_rows
 
 _GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
@@ -27,8 +34,10 @@ _GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
     "round_trip": mqtt_command_rows.round_trip,
     "fleet": mqtt_fleet_rows.fleet,
     "drain": mqtt_outbox_rows.drain,
+    "serving": mqtt_serving_rows.serving,
     "month": mqtt_outbox_rows.month,
-    "kills": mqtt_outbox_rows.kills,
+    "kills": mqtt_loss_rows.kills,
+    "cut": mqtt_loss_rows.cut,
 }
 
 

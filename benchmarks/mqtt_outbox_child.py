@@ -17,9 +17,10 @@ from agent.fleet.link.link import Link
 from agent.fleet.link.messages import Connected, Publication
 from agent.fleet.link.settings import LinkSettings
 from agent.fleet.telemetry.clock import Clock
-from agent.fleet.telemetry.outbox import Outbox, OutboxLimits
+from agent.fleet.telemetry.outbox import Outbox
 from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.sender import Sender, SenderOptions
+from agent.fleet.telemetry.state import OutboxLimits
 from agent.fleet.topics import Topics
 from benchmarks.process import cpu_s, resident_bytes
 

@@ -1,9 +1,8 @@
-"""Telemetry: draining a backlog, a month without a broker, a broker that is killed, wear. Needs mosquitto."""
+"""Telemetry: draining a backlog, a month without a broker, wear. Needs mosquitto."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import math
 import random
@@ -16,29 +15,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from agent.errors import EdgeAgentError
-from agent.fleet.link.address import Address
-from agent.fleet.link.backoff import Pauses
-from agent.fleet.link.link import Link
-from agent.fleet.link.messages import Connected, Publication, Received
-from agent.fleet.link.settings import LinkSettings
 from agent.fleet.telemetry.alarms import Rule
 from agent.fleet.telemetry.clock import Clock
-from agent.fleet.telemetry.outbox import Outbox, OutboxLimits, OutboxState
+from agent.fleet.telemetry.outbox import Outbox
 from agent.fleet.telemetry.own import OwnSource
 from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.rules import MEASURED, alarm_rules
 from agent.fleet.telemetry.sample import Kind, Values
 from agent.fleet.telemetry.sampler import ALARM, Sampler
-from agent.fleet.telemetry.sender import Sender, SenderOptions
 from agent.fleet.telemetry.source import Look, Reading, Source
+from agent.fleet.telemetry.state import OutboxLimits, OutboxState
 from agent.fleet.topics import Topics
 from benchmarks.mosquitto import Mosquitto, find_mosquitto, free_port
 from benchmarks.report import Row
 
 SAMPLES = 100_000
 DAYS = 30
-KILLS = 50
 DAY_S = 86_400.0
 WATCH_S = 15.0
 _MB = 1_000_000
@@ -134,7 +126,7 @@ def drain(*, quick: bool) -> Iterator[Row]:
     count = SAMPLES // 10 if quick else SAMPLES
     with TemporaryDirectory() as folder:
         path = Path(folder) / "outbox.db"
-        asyncio.run(_fill(path, count))
+        asyncio.run(fill(path, count))
         broker, url = _broker(Path(folder) / "broker")
         broker.start()
         try:
@@ -154,7 +146,8 @@ def drain(*, quick: bool) -> Iterator[Row]:
     )
 
 
-async def _fill(path: Path, count: int) -> None:
+async def fill(path: Path, count: int) -> None:
+    """An outbox with so many samples of three types in its database."""
     device = Device(restless=True)
     outbox = Outbox(path, clock=device.clock, limits=OutboxLimits(cap_bytes=256 * _MIB, flush_s=300))
     await outbox.open()
@@ -278,115 +271,3 @@ def month(*, quick: bool) -> Iterator[Row]:
         passed=written.commits <= 24,
         numbers={"written": asdict(written)},
     )
-
-
-class Consumer:
-    """Looks at `seq` as docs/mqtt.md tells it to, and says what it has on `P/ack`."""
-
-    def __init__(self, url: str) -> None:
-        self.link = _link(url, "consumer", [f"{_TOPICS.service}/m/+", f"{_TOPICS.service}/e/+"])
-        self.numbers: dict[str, list[int]] = {}
-        self.twice = 0
-        self.gaps: list[str] = []
-        self._next: dict[tuple[str, str], int] = {}
-
-    async def run(self) -> None:
-        async for event in self.link.events():
-            if isinstance(event, Received):
-                await self._take(event.topic.rpartition("/")[2], json.loads(event.payload))
-                self.link.acknowledge(event)
-
-    async def _take(self, type: str, message: dict[str, Any]) -> None:
-        key, first, samples = (type, message["log"]), message["seq"], message["samples"]
-        expected = self._next.get(key, first)
-        if first > expected + message.get("missing", 0):
-            self.gaps.append(f"{type}: {first} after {expected - 1}")
-        seen = max(0, expected - first)
-        self.twice += min(seen, len(samples))
-        self.numbers.setdefault(type, []).extend(sample["n"] for sample in samples[seen:])
-        self._next[key] = max(expected, first + len(samples))
-        word = json.dumps({"type": type, "seq": self._next[key] - 1, "log": message["log"]})
-        with contextlib.suppress(EdgeAgentError):  # what is not acknowledged comes again
-            await self.link.publish(Publication(topic=_TOPICS.acknowledgement, payload=word.encode()))
-
-
-def _link(url: str, client_id: str, subscriptions: list[str]) -> Link:
-    return Link(
-        LinkSettings(brokers=(Address.parse(url),), client_id=client_id, pauses=Pauses(first_s=0.1, cap_s=0.5)),
-        will=Publication(topic=f"te/bench/{client_id}", payload=b"down"),
-        subscriptions=subscriptions,
-    )
-
-
-def kills(*, quick: bool) -> Iterator[Row]:
-    """The broker is killed at random moments while three types and events are recorded, 400 samples a second."""
-    count = KILLS // 10 if quick else KILLS
-    with TemporaryDirectory() as folder:
-        broker, url = _broker(Path(folder) / "broker")
-        consumer, made, kept, seconds = asyncio.run(_killed(broker, url, Path(folder) / "outbox.db", count))
-    lost = {type: number - len(set(consumer.numbers.get(type, []))) for type, number in made.items()}
-    ordered = all(numbers == sorted(set(numbers)) for numbers in consumer.numbers.values())
-    yield Row(
-        what=f"broker killed -9 {count} times under load",
-        bar="none lost, none twice, in order",
-        measured=f"{sum(made.values()):,} samples, {sum(lost.values())} lost, {len(consumer.gaps)} gaps,"
-        f" {'in order' if ordered else 'OUT OF ORDER'}; {consumer.twice:,} came again and were known by seq;"
-        f" {kept} left in the outbox; {seconds:.0f} s",
-        passed=not any(lost.values()) and not consumer.gaps and ordered and kept == 0,
-        numbers={"made": made, "lost": lost, "gaps": consumer.gaps, "twice": consumer.twice},
-    )
-
-
-async def _killed(broker: Mosquitto, url: str, path: Path, count: int) -> tuple[Consumer, dict[str, int], int, float]:
-    clock, dice, started = Clock.of_this_machine(), random.Random(7), time.perf_counter()
-    outbox = Outbox(path, clock=clock, limits=OutboxLimits(flush_s=1))
-    await outbox.open()
-    link = _link(url, "bench", [_TOPICS.acknowledgement])
-    options = SenderOptions(acknowledge=True, acknowledge_s=2)
-    sender = Sender(link, outbox, _TOPICS, options, clock=clock, raised=RaisedAlarms(_TOPICS, []))
-    consumer = Consumer(url)
-    made = {"board": 0, "engine": 0, "power": 0, "model": 0}
-
-    async def listen() -> None:
-        async for event in link.events():
-            if isinstance(event, Received):
-                sender.acknowledged(event.payload)
-                link.acknowledge(event)
-            elif isinstance(event, Connected):
-                sender.connected()
-            else:
-                sender.disconnected()
-
-    async def produce() -> None:
-        while True:
-            for type in ("board", "engine", "power"):
-                outbox.record(Kind.MEASUREMENT, type, {"n": made[type]})
-                made[type] += 1
-            await outbox.keep(Kind.EVENT, "model", {"n": made["model"]})
-            made["model"] += 1
-            await asyncio.sleep(0.01)
-
-    broker.start()
-    work = (link.run(), consumer.link.run(), listen(), consumer.run(), outbox.run(), sender.run())
-    tasks = [asyncio.create_task(one) for one in work]
-    producer = asyncio.create_task(produce())
-    for _ in range(count):
-        await asyncio.sleep(dice.uniform(0.3, 1.2))
-        await asyncio.to_thread(broker.kill)
-        await asyncio.sleep(dice.uniform(0.0, 0.3))
-        await asyncio.to_thread(broker.start)
-    producer.cancel()
-    await asyncio.gather(producer, return_exceptions=True)
-    if (line := outbox.line("model")) is not None:
-        made["model"] = line.newest  # cancelled between the recording and the counting, perhaps
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(60):
-            while any(line.newest > line.confirmed for line in outbox.lines()):  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
-    left = sum(line.newest > line.confirmed for line in outbox.lines())
-    await asyncio.to_thread(broker.kill)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    await outbox.close()
-    return consumer, made, left, time.perf_counter() - started

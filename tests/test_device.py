@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,22 @@ class ScriptedDaemon:
         self.told.append("restart")
 
 
+class ScriptedUpdates:
+    """Notes what is asked for; every update ends well."""
+
+    def __init__(self, told: list[str]) -> None:
+        self._told = told
+
+    async def update(
+        self, name: str, version: str | None = None, *, origin: str, policy: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        self._told.append(f"{origin}: {name} {version} {policy}")
+        return {"id": 7, "state": "wanted"}
+
+    async def outcome(self, id: int) -> dict[str, Any]:
+        return {"id": id, "state": "committed"}
+
+
 @pytest.fixture
 def daemon() -> ScriptedDaemon:
     return ScriptedDaemon()
@@ -67,6 +84,7 @@ def device(daemon: ScriptedDaemon, runtime: ScriptedRuntime, tmp_path: Path) -> 
         match=match,
         profile=match.profile.resolve(board, {}, source="the test"),
         state_dir=tmp_path,
+        updates=ScriptedUpdates(daemon.told),
     )
 
 
@@ -120,8 +138,9 @@ async def test_a_diagnosis_is_ready_for_json(device: Device) -> None:
 
 async def test_the_daemon_is_told_what_concerns_it(device: Device, daemon: ScriptedDaemon) -> None:
     await device.models_changed()
+    assert await device.update_model("m", "2", {"urgent": True}) == {"id": 7, "state": "committed"}
     await device.restart("agent")
-    assert daemon.told == ["models", "restart"]
+    assert daemon.told == ["models", "command: m 2 {'urgent': True}", "restart"]
 
 
 @pytest.mark.parametrize(

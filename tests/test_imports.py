@@ -96,6 +96,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "agent.runtime",
         "agent.search",
         "agent.speech",
+        "agent.store",
         "agent.updates",
     ),
 }

@@ -20,9 +20,9 @@ CLIENT_GONE = 499
 """nginx's status for a client that closed before the answer was complete; it is only ever logged."""
 
 _PATH_LIMIT = 200
-_QUIET_PATHS = frozenset({"/health", "/metrics", "/status"})
+_QUIET_PATHS = frozenset({"/health", "/metrics", "/status", "/updates"})
 """Asked again and again, by machines and by an open page: a line for each would wear out an SD card."""
-_QUIET_FOLDER = "/page/"
+_QUIET_FOLDERS = ("/page/", "/updates/")
 _ALWAYS_ANSWERED = frozenset({"/health", "/metrics", "/status"})
 
 access_logger = logging.getLogger("agent.access")
@@ -148,7 +148,7 @@ async def add_identity(request: web.Request, response: web.StreamResponse) -> No
 
 
 def _log(request: web.Request, record: Record, status: int) -> None:
-    quiet = request.path in _QUIET_PATHS or request.path.startswith(_QUIET_FOLDER)
+    quiet = request.path in _QUIET_PATHS or request.path.startswith(_QUIET_FOLDERS)
     level = logging.DEBUG if quiet and status < 400 else logging.INFO
     if not access_logger.isEnabledFor(level):
         return

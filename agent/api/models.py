@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, ClassVar, Protocol
 
 import msgspec
@@ -12,7 +12,7 @@ from aiohttp import web
 
 from agent.api.decode import Body, parse, read_body
 from agent.api.parts import CHANGES, DAEMON, RUNTIME, STORE
-from agent.errors import ModelNotFoundError, RequestError
+from agent.errors import EdgeAgentError, ModelNotFoundError, RequestError
 from agent.runtime.snapshot import ModelSnapshot
 from agent.runtime.spec import DOES, Task
 
@@ -103,29 +103,45 @@ async def unload_model(request: web.Request) -> web.Response:
 
 
 async def activate_model(request: web.Request) -> web.Response:
-    """`POST /models/{name}/activate` with `{"version": ...}`: answers once the version is the active one on disk."""
+    """`POST /models/{name}/activate` with `{"version": ...}`: answers once the version is active on disk, and has taken
+    over from the one that was loaded, if one was. No request fails for it."""
     version = parse(await read_body(request), ActivateRequest).version
-    name = _stored(request)
+    name = stored_name(request)
     await finishing(request, _activate(request, name, version))
     return _json({"model": name, "version": version})
 
 
 async def rollback_model(request: web.Request) -> web.Response:
     """`POST /models/{name}/rollback`: back to the version that was active before."""
-    name = _stored(request)
+    name = stored_name(request)
     version = await finishing(request, _rollback(request, name))
     return _json({"model": name, "version": version})
 
 
 async def _activate(request: web.Request, name: str, version: str) -> None:
-    await asyncio.to_thread(request.app[STORE].activate, name, version)
-    await request.app[DAEMON].models_changed()
+    store = request.app[STORE]
+    await asyncio.to_thread(store.activate, name, version)
+    await _serve_active(request, name, undo=lambda: store.rollback(name))
 
 
 async def _rollback(request: web.Request, name: str) -> str:
-    stored = await asyncio.to_thread(request.app[STORE].rollback, name)
-    await request.app[DAEMON].models_changed()
+    store = request.app[STORE]
+    served = [model.version for model in request.app[RUNTIME].models() if model.name == name]
+    stored = await asyncio.to_thread(store.rollback, name)
+    await _serve_active(request, name, undo=lambda: [store.activate(name, version) for version in served])
     return stored.version
+
+
+async def _serve_active(request: web.Request, name: str, undo: Callable[[], object]) -> None:
+    """Returns when the version that is active now has taken over from the one that serves, if one does. If it cannot be
+    loaded, that one serves on and is made active again, and the reason is raised."""
+    await request.app[DAEMON].models_changed()
+    try:
+        await request.app[RUNTIME].settled(name)
+    except EdgeAgentError:
+        await asyncio.to_thread(undo)
+        await request.app[DAEMON].models_changed()
+        raise
 
 
 async def finishing(request: web.Request, work: Coroutine[Any, Any, Any]) -> Any:
@@ -152,7 +168,7 @@ def _known(request: web.Request) -> str:
     return _lookup(request.app[RUNTIME].models(), request.match_info["name"]).name
 
 
-def _stored(request: web.Request) -> str:
+def stored_name(request: web.Request) -> str:
     """The store's name for it, also for a model that the runtime does not serve (no version active)."""
     name = request.match_info["name"]
     for model in request.app[RUNTIME].models():

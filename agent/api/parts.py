@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from agent.api.security import Doorkeeper
     from agent.api.settings import ApiSettings
     from agent.api.turns import Turns
+    from agent.api.updates import Updates
     from agent.runtime.service import Runtime
     from agent.search.library import Library
     from agent.speech.listening import Listening
@@ -38,6 +39,7 @@ LIVE_OPTIONS: web.AppKey[LiveOptions] = web.AppKey("live_options")
 VOICE: web.AppKey[Callable[[], VoiceActivity]] = web.AppKey("voice")
 """Makes a voice activity detector for one audio stream."""
 CONNECTIONS: web.AppKey[ConnectionCount] = web.AppKey("connections")
+UPDATES: web.AppKey[Updates] = web.AppKey("updates")
 METRICS: web.AppKey[Metrics] = web.AppKey("metrics")
 CHANGES: web.AppKey[set[asyncio.Future[Any]]] = web.AppKey("changes")
 """Model changes that go on although their client may be gone."""

@@ -52,6 +52,7 @@ from agent.api.parts import (
     RUNTIME,
     SETTINGS,
     STORE,
+    UPDATES,
     VOICE,
 )
 from agent.api.search import search
@@ -59,6 +60,7 @@ from agent.api.security import Doorkeeper, add_cors_headers, security
 from agent.api.settings import ApiSettings
 from agent.api.transcriptions import transcriptions, translations
 from agent.api.turns import Turns
+from agent.api.updates import Updates, cancel_update, get_update, list_updates, update_model
 from agent.api.web_page import index, page_part
 from agent.speech.live import LiveOptions
 from agent.speech.vad import VoiceActivity, silero
@@ -81,10 +83,12 @@ def make_app(
     keys: ApiKeys | None = None,
     live_options: LiveOptions | None = None,
     fleet: FleetFigures | None = None,
+    updates: Updates | None = None,
     voice: Callable[[], VoiceActivity] = silero,
 ) -> web.Application:
     """The whole HTTP side. `Listener` serves it; `keys` may be changed while it runs (`ApiKeys.replace`).
-    `live_options` are the pattern of clients' audio streams, `voice` makes a detector for each.
+    `live_options` are the pattern of clients' audio streams, `voice` makes a detector for each. Without `updates`
+    there are no routes for them.
     """
     app = web.Application(middlewares=[access, security], client_max_size=settings.body_limit_bytes)
     connections = ConnectionCount()
@@ -138,4 +142,14 @@ def make_app(
             web.get("/metrics", metrics),
         ]
     )
+    if updates is not None:
+        app[UPDATES] = updates
+        app.add_routes(
+            [
+                web.get("/updates", list_updates),
+                web.get(r"/updates/{id:\d{1,15}}", get_update),
+                web.post("/models/{name:.+}/update", update_model),
+                web.delete("/models/{name:.+}/update", cancel_update),
+            ]
+        )
     return app

@@ -18,7 +18,7 @@ from agent.terminal import duration, table
 
 NAME_COLUMNS, CELL_COLUMNS, MODELS_COLUMNS = 40, 30, 60
 HELD_BACK = (
-    "The broker may have held some devices back: as many came as its queue for one client holds"
+    "The broker held something back: of some devices only a part came. It drops what it cannot send at once"
     " (mosquitto: max_queued_messages)."
 )
 

@@ -65,7 +65,7 @@ class _Watch:
     async def run(self) -> None:
         """Until it is cancelled. Raises `NotConnectedError`, `ForbiddenError`."""
         settings = for_remote(self._broker.settings)
-        async with connecting(settings, self._filters(), root=self._fleet.root) as link:
+        async with connecting(settings, self._filters()) as link:
             acknowledging = Acknowledging(link)
             tasks = [asyncio.create_task(acknowledging.run()), asyncio.create_task(self._settle())]
             try:

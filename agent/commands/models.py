@@ -39,10 +39,12 @@ def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentPars
     transfer = bring.add_mutually_exclusive_group()
     transfer.add_argument("--link", action="store_true", help="hard-link the files instead of copying them")
     transfer.add_argument("--move", action="store_true", help="move the files instead of copying them")
-    from agent.commands import pull, suggest
+    from agent.commands import pull, suggest, updating
 
     pull.add_arguments(action("pull", "bring a model of the Hugging Face hub into the store", pull.run))
     suggest.add_arguments(action("suggest", "which well-known models fit this board", suggest.run))
+    updating.add_arguments(action("update", "get a new version, signed and tested on this device", updating.update))
+    action("updates", "which updates are under way, and how others ended", updating.updates)
     activate = action("activate", "serve this version of a model", _activate)
     activate.add_argument("name", metavar="NAME")
     activate.add_argument("version", metavar="VERSION")

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent.commands import microphone
 from agent.commands.call import Call
+from agent.commands.printable import printable
 from agent.terminal import duration, print_json, size, table
 
 
@@ -42,6 +43,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"mic       {microphone.line(status['microphone'])}"
     if status.get("mqtt"):
         yield f"mqtt      {_mqtt(status['mqtt'])}"
+    for line in (status.get("updates") or {}).get("lines", ()):
+        yield f"update    {printable(line)}"
     yield ""
     if not runtime["models"]:
         yield "No models yet. edge-agent models import FILE.gguf adds one."

@@ -22,25 +22,29 @@ from agent.fleet.announce import thin_edge
 from agent.fleet.announce.about import About
 from agent.fleet.announce.announcer import Announcer, watched
 from agent.fleet.announce.health import health, last_will
+from agent.fleet.announce.homeassistant import has_begun, status_topic
 from agent.fleet.announce.inventory import Inventory
 from agent.fleet.announce.record import Record
+from agent.fleet.blocks import Blocks
 from agent.fleet.commands.desk import CommandDesk
 from agent.fleet.commands.journal import Journal
+from agent.fleet.commands.keeping import keeping_for
 from agent.fleet.commands.operation import AnyOperation
 from agent.fleet.commands.permissions import Permission, Permissions
+from agent.fleet.desired import Desired, Updates
 from agent.fleet.link.link import Link
 from agent.fleet.link.messages import Connected, Disconnected, Received
 from agent.fleet.link.settings import LinkSettings
 from agent.fleet.link.state import LinkState
-from agent.fleet.telemetry.board import BoardSource
+from agent.fleet.telemetry.board import BoardSource, ScopedMeter
 from agent.fleet.telemetry.clock import Clock
 from agent.fleet.telemetry.engine import EngineSource
 from agent.fleet.telemetry.link import LinkSource
 from agent.fleet.telemetry.models import ModelsSource
-from agent.fleet.telemetry.outbox import OutboxState
 from agent.fleet.telemetry.rules import HeatLimits
 from agent.fleet.telemetry.sample import Values
 from agent.fleet.telemetry.settings import TelemetrySettings
+from agent.fleet.telemetry.state import OutboxState
 from agent.fleet.telemetry.telemetry import Telemetry
 from agent.fleet.topics import Topics, matches
 from agent.runtime.service import Runtime
@@ -72,7 +76,8 @@ class FleetOptions:
 class FleetService:
     """`run` once, in a task. Raises `ConfigError` for settings that cannot be.
 
-    `wall` gives Unix time.
+    `meter` measures the board's power, where something does. `updates` strives for the desired state, as far as
+    `model_update` is allowed, and `blocks` is its way to the broker. `wall` gives Unix time.
     """
 
     def __init__(
@@ -84,6 +89,9 @@ class FleetService:
         store: Store,
         operations: Sequence[AnyOperation],
         heat: HeatLimits,
+        meter: ScopedMeter | None = None,
+        updates: Updates | None = None,
+        blocks: Blocks | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         topics = options.topics
@@ -93,6 +101,10 @@ class FleetService:
         self._runtime = runtime
         self._wall = wall
         self._commands = (topics.commands_filter, topics.requests_filter)
+        permission = options.permissions.get("model_update")
+        allowed = permission is not None and permission.allow
+        prefix = options.home_assistant
+        self._home_assistant = status_topic(prefix) if prefix is not None else None
         self._link = Link(
             options.link,
             will=last_will(topics, about),
@@ -101,23 +113,32 @@ class FleetService:
                 topics.acknowledgement,
                 thin_edge.device_health_check(topics),
                 *watched(record, topics),
+                *([self._home_assistant] if self._home_assistant is not None else []),
+                *([topics.desired] if updates is not None and allowed else []),
+                *([topics.blocks_filter] if blocks is not None else []),
             ],
         )
+        self._blocks = blocks
+        if blocks is not None:
+            blocks.attach(self._link, topics)
+        permission = options.permissions.get("model_update")
+        allowed = permission is not None and permission.allow
+        self._desired = Desired(updates, self._link.acknowledge) if updates is not None and allowed else None
         self._desk = CommandDesk(
             self._link,
-            Journal(options.folder / JOURNAL),
+            Journal(options.folder / JOURNAL, keeping=keeping_for(options.link.session_expiry_s)),
             operations,
             Permissions(options.permissions),
             topics,
             boot=about.boot_id,
         )
-        self._telemetry = self._measuring(options, heat) if options.telemetry is not None else None
+        self._telemetry = self._measuring(options, heat, meter) if options.telemetry is not None else None
         self._announcer = Announcer(
             self._link,
             topics,
             about,
             capabilities={name: found for name, found in self._desk.capabilities().items() if found is not None},
-            models=Inventory(runtime, store),
+            models=Inventory(runtime, store, updates=updates),
             record=record,
             alarms=self._telemetry,
             home_assistant=options.home_assistant,
@@ -139,6 +160,8 @@ class FleetService:
                     group.create_task(self._desk.run(), name="mqtt:commands"),
                     group.create_task(self._announcer.run(), name="mqtt:announce"),
                 ]
+                if self._desired is not None:
+                    others.append(group.create_task(self._desired.run(), name="mqtt:desired"))
                 if self._telemetry is not None:
                     others.append(group.create_task(self._telemetry.run(), name="mqtt:telemetry"))
                     others.append(group.create_task(self._note("started"), name="mqtt:started"))
@@ -197,14 +220,14 @@ class FleetService:
             async with asyncio.timeout(NOTE_S):
                 await self._telemetry.event("daemon", f"edge-agent {self._about.version} has {what}.", values)
 
-    def _measuring(self, options: FleetOptions, heat: HeatLimits) -> Telemetry:
+    def _measuring(self, options: FleetOptions, heat: HeatLimits, meter: ScopedMeter | None) -> Telemetry:
         assert options.telemetry is not None
         return Telemetry(
             self._link,
             options.topics,
             options.telemetry,
             sources=[
-                BoardSource(options.models_folder),
+                BoardSource(options.models_folder, meter=meter),
                 EngineSource(self._runtime),
                 ModelsSource(self._runtime),
                 LinkSource(self._link),
@@ -233,9 +256,17 @@ class FleetService:
         topic = received.topic
         if thin_edge.is_health_check(self._topics, topic):
             self._announcer.say_health()
+        elif topic == self._home_assistant:
+            if self._telemetry is not None and has_begun(received.payload):
+                self._telemetry.refresh()
         elif any(matches(filter, topic) for filter in self._commands):
             await self._desk.handle(received)  # which acknowledges it once it is on the disk
             return
+        elif topic == self._topics.desired and self._desired is not None:
+            self._desired.take(received)  # which acknowledges it once it is on the disk
+            return
+        elif self._blocks is not None and self._blocks.handle(topic, received.payload):
+            pass
         elif topic != self._topics.acknowledgement:
             self._announcer.seen(received)
         self._link.acknowledge(received)

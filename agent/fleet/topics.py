@@ -92,6 +92,15 @@ class Topics:
     def block_request(self) -> str:
         return f"{self.service}/blk/req"
 
+    @property
+    def blocks(self) -> str:
+        """What the topics of all blocks begin with."""
+        return f"{self.service}/blk/"
+
+    @property
+    def blocks_filter(self) -> str:
+        return f"{self.service}/blk/+/+"
+
     def block(self, sha256: str, index: int) -> str:
         return f"{self.service}/blk/{check_name(sha256, 'sha256')}/{index}"
 

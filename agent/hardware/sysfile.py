@@ -6,13 +6,17 @@ from pathlib import Path
 
 LIMIT_BYTES = 4 * 1024 * 1024
 """More than any real file here: `/proc/cpuinfo` of a machine with 512 CPUs takes 1 MB."""
+_PIECE_BYTES = 64 * 1024
+"""Linux refuses to read from `/proc/sys` with a buffer of 4 MiB (ENOMEM), whatever the file's length."""
 
 
 def read_text(path: Path) -> str | None:
     """The file's text without surrounding white space and NUL; None where it cannot be read, for whatever reason."""
     try:
-        with path.open("rb") as file:
-            data = file.read(LIMIT_BYTES)
+        with path.open("rb", buffering=0) as file:
+            data = bytearray()
+            while len(data) < LIMIT_BYTES and (piece := file.read(_PIECE_BYTES)):
+                data += piece
     except (OSError, ValueError):
         return None
     return data.decode("utf-8", "replace").strip("\0 \t\r\n")

@@ -34,6 +34,13 @@ class Tenant(Protocol):
     def pinned(self) -> bool: ...
     @property
     def keep_alive_s(self) -> float | None: ...
+    @property
+    def lane(self) -> str:
+        """Under which name its requests wait in the queue."""
+
+    @property
+    def spared(self) -> frozenset[str]:
+        """Keys of tenants that shall not be unloaded for its sake."""
 
     def held_bytes(self) -> int:
         """What its process takes now of the memory that the budget's reading no longer counts as available."""
@@ -74,6 +81,10 @@ class MemoryBudget:
         plan = self._plan(tenant, memory)
         if isinstance(plan, Never):
             raise MemoryBudgetError(plan.arithmetic, hint=HINT)
+
+    def fits_without(self, gone: Tenant, tenant: Tenant, memory: Memory) -> bool:
+        """Whether there were room for `tenant` now, or could be made, if `gone` were unloaded."""
+        return isinstance(self._plan(tenant, memory, without=frozenset({gone.key})), Fits | Evict)
 
     async def acquire(self, tenant: Tenant, memory: Memory) -> None:
         """Reserve `memory`, evicting idle models for it, waiting for busy ones.
@@ -179,9 +190,15 @@ class MemoryBudget:
             ),
         )
 
-    def _plan(self, tenant: Tenant, memory: Memory) -> Plan:
-        budget_bytes = self._budget_bytes(self._held_bytes())
-        return self._ledger.plan(tenant.key, tenant.name, memory, budget_bytes=budget_bytes)
+    def _plan(self, tenant: Tenant, memory: Memory, *, without: frozenset[str] = frozenset()) -> Plan:
+        return self._ledger.plan(
+            tenant.key,
+            tenant.name,
+            memory,
+            budget_bytes=self._budget_bytes(self._held_bytes()),
+            spared=tenant.spared,
+            without=without,
+        )
 
     def _held_bytes(self) -> int:
         return sum(tenant.held_bytes() for tenant in self._tenants.values())

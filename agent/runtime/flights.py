@@ -28,8 +28,8 @@ class Flights:
     def __init__(self, counters: Counters, *, slots: int) -> None:
         self.slots = max(1, slots)
         self.slots_used = 0
+        self.counters = counters
         self._flights: dict[int, Flight] = {}
-        self._counters = counters
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -54,7 +54,7 @@ class Flights:
             return None
         if isinstance(event, Failed):
             if flight.dropped_at is None:
-                self._counters.failed += 1
+                self.counters.failed += 1
             stream.fail(error_from_wire(event.error))
             return self._remove(flight)
         stream.push(event)
@@ -64,7 +64,7 @@ class Flights:
             if flight.open_choices > 0:
                 return None
         if flight.dropped_at is None:
-            self._counters.completed += 1
+            self.counters.completed += 1
         stream.finish()
         return self._remove(flight)
 
@@ -75,16 +75,16 @@ class Flights:
             return False
         flight.dropped_at = now
         if failed:
-            self._counters.failed += 1
+            self.counters.failed += 1
         else:
-            self._counters.cancelled += 1
+            self.counters.cancelled += 1
         return True
 
     def clear(self, error: Callable[[], EdgeAgentError]) -> list[int]:
         """Fail all streams, each with an error of its own; the ids of the requests."""
         for flight in self._flights.values():
             if flight.dropped_at is None:
-                self._counters.failed += 1
+                self.counters.failed += 1
             flight.stream.fail(error())
         ids = list(self._flights)
         self._flights.clear()
@@ -96,7 +96,7 @@ class Flights:
         return min((f.dropped_at for f in self._flights.values() if f.dropped_at is not None), default=None)
 
     def _count(self, flight: Flight, event: Finished | Embedded | Transcribed) -> None:
-        counters = self._counters
+        counters = self.counters
         if not flight.prompt_counted:  # every choice reports the prompt that they share
             flight.prompt_counted = True
             if not isinstance(event, Transcribed):

@@ -76,14 +76,25 @@ class Ledger:
     def charged_bytes(self) -> int:
         return sum(account.charged_bytes for account in self._accounts.values())
 
-    def plan(self, key: str, name: str, memory: Memory, *, budget_bytes: int) -> Plan:
-        """What it takes to fit `memory` into the budget beside all other accounts."""
+    def plan(
+        self,
+        key: str,
+        name: str,
+        memory: Memory,
+        *,
+        budget_bytes: int,
+        spared: frozenset[str] = frozenset(),
+        without: frozenset[str] = frozenset(),
+    ) -> Plan:
+        """What it takes to fit `memory` into the budget beside all other accounts; those in `spared` stay, as pinned
+        ones do, and those in `without` count as gone."""
         needed = memory.total_bytes
-        others = [account for account in self._accounts.values() if account.key != key]
+        others = [account for account in self._accounts.values() if account.key != key and account.key not in without]
         excess = needed + sum(account.charged_bytes for account in others) - budget_bytes
         if excess <= 0:
             return Fits()
-        movable = sorted((a for a in others if not a.pinned), key=lambda a: (a.busy, a.last_used))
+        movable = [account for account in others if not account.pinned and account.key not in spared]
+        movable.sort(key=lambda a: (a.busy, a.last_used))
         idle = [account for account in movable if not account.busy]
         for candidates in (idle, movable):
             victims = _fewest(candidates, excess)

@@ -23,21 +23,39 @@ from agent.runtime.budget import MemoryBudget, anonymous_bytes
 from agent.runtime.cell import Cell, Cells
 from agent.runtime.flights import another, error_from_wire
 from agent.runtime.lifecycle import Life, Move, State, advance, completed, may_try
+from agent.runtime.niceness import give_way, take_turn
 from agent.runtime.queue import AdmissionQueue
 from agent.runtime.session import Session, deadline_error
-from agent.runtime.snapshot import Counters, ModelSnapshot
+from agent.runtime.snapshot import Counters, Health, ModelSnapshot
 from agent.runtime.spec import Limits, ModelSpec
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Loaded, LoadFailed, LoadModel, Memory, Predicted, Proceed, WireError
+from agent.runtime.wire import (
+    LlamaOptions,
+    Loaded,
+    LoadFailed,
+    LoadModel,
+    Memory,
+    Predicted,
+    Proceed,
+    WireError,
+)
 from agent.runtime.worker import Exit, Worker, WorkerGoneError
 
 _log = logging.getLogger(__name__)
 
 M = TypeVar("M", Predicted, Loaded)
 
+LOOK_S = 0.02
+TURN_RETRY_S = 0.2
+"""The kernel takes one change of a scheduling group in 0.1 s from us (kernel/sched/autogroup.c)."""
+
 
 class Model:
-    """`run` is the model's whole life; the other methods are called by the runtime, from the event loop's thread."""
+    """`run` is the model's whole life; the other methods are called by the runtime, from the event loop's thread.
+
+    One with a `rival` is made ready to take that one's place: until `take_over` it has a lane of its own in the queue,
+    gives way to whoever serves, and counts for itself. If there is no room beside the rival, that one stands aside.
+    """
 
     def __init__(
         self,
@@ -52,15 +70,18 @@ class Model:
         command: Sequence[str],
         environment: Mapping[str, str] | None,
         cells: Cells | None,
+        candidate: bool = False,
+        rival: Model | None = None,
     ) -> None:
         self.spec = spec
         self.key = key
+        self.health = Health()
         self._log = logging.LoggerAdapter(_log, {"fields": {"model": spec.name}})
         self.life = Life(since=clock())
         self._queue = queue
         self._budget = budget
         self._limits = limits
-        self._counters = counters
+        self.counters = counters
         self._clock = clock
         self._command = command
         self._environment = environment
@@ -73,6 +94,11 @@ class Model:
         self._resident = spec.preload
         """Load it though no request waits: at the start, and again after a crash."""
         self._retired = False
+        self._candidate = candidate
+        self._rival = rival
+        self._gives_way = candidate
+        self._aside = False
+        self._was_loaded = False
         self._kept = False
         self._holds = 0
         self._failure: EdgeAgentError | None = None
@@ -81,6 +107,25 @@ class Model:
         self._crashes = 0
 
     # What the runtime asks
+
+    @property
+    def in_service(self) -> bool:
+        """Whether it has a worker that serves, so that a successor need not hurry."""
+        return self.life.state is State.READY and not self._retired
+
+    @property
+    def aside(self) -> bool:
+        return self._aside
+
+    @property
+    def failure(self) -> EdgeAgentError | None:
+        """Why it has failed, or could not be loaded."""
+        return self._failure
+
+    @property
+    def memory_bytes(self) -> int:
+        """What the ledger charges its worker with."""
+        return self._budget.charged_bytes(self)
 
     @property
     def running(self) -> int:
@@ -109,7 +154,7 @@ class Model:
 
     def expire(self, stream: Stream) -> None:
         """The deadline of a waiting request has passed."""
-        self._counters.expired += 1
+        self.counters.expired += 1
         reason = f": {self.life.reason}" if self.life.reason else "."
         why = "" if self.life.state is State.READY else f" The model is {self.life.state}{reason}"
         stream.fail(deadline_error(self.name, self._clock() - stream.submitted_at, why))
@@ -145,6 +190,70 @@ class Model:
             self._budget.use(self, busy=False)
         self._budget.terms(self)
 
+    def take_over(self, old: Model | None, *, limits: Limits, counters: Counters) -> None:
+        """It serves from now on, and who waits for `old` waits for it."""
+        self._candidate, self._rival = False, None
+        self._limits, self.counters, self.health = limits, counters, Health()
+        self.set_pace(gives_way=False)
+        self._budget.terms(self)
+        if old is not None:
+            self._loading += old.give_up_waiters()
+        if self._session is not None:
+            self._session.count(counters, self.health)
+            self._loading_over(None)
+            if not self.running:
+                self._budget.use(self, busy=False)
+            self._session.dispatch()
+        self._poke()
+
+    def give_up_waiters(self) -> list[asyncio.Future[None]]:
+        """Whoever waits for it to be loaded, for its successor to answer."""
+        waiters, self._loading = self._loading, []
+        return waiters
+
+    def set_pace(self, *, gives_way: bool) -> None:
+        """Whether it leaves the processors to others: one thread, and behind the others in the scheduler."""
+        self._gives_way = gives_way
+        if self._session is None or self._worker is None:
+            return
+        options = self.spec.options
+        if isinstance(options, LlamaOptions):
+            self._session.set_threads(*((1, 1) if gives_way else (options.threads, options.threads_batch)))
+        if gives_way:
+            give_way(self._worker.pid)
+        elif not take_turn(self._worker.pid):
+            asyncio.get_running_loop().call_later(TURN_RETRY_S, self._take_turn, self._worker)
+
+    def _take_turn(self, worker: Worker) -> None:
+        if worker.running and not self._gives_way and not take_turn(worker.pid):
+            self._log.warning("%s: worker %d stays behind the others in the scheduler", self.name, worker.pid)
+
+    async def stand_aside(self) -> None:
+        """Be unloaded, for a successor to be loaded in its place; requests wait, until `come_back` or its take-over.
+
+        What runs is finished. Waits a while for a moment when nothing does, so that as few as possible wait.
+        """
+        deadline = self._clock() + self._limits.quiet_wait_s
+        self._was_loaded = self.life.state in (State.READY, State.LOADING)
+        while self.life.state is State.LOADING:
+            await self._changed.wait()
+        while self._busy and self._clock() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
+        self._aside = True
+        self.request_unload("its successor is loaded in its place")
+        await self.unloaded()
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self.running or self._queue.waiting(self.lane))
+
+    def come_back(self) -> None:
+        """Nobody takes its place after all: serve again."""
+        if self._aside:
+            self._aside = False
+            self._resident = self._was_loaded
+            self._poke()
+
     def silent_s(self) -> float:
         """How long ago the worker that serves gave its last answer; 0 where none serves."""
         return self._session.silent_s(self._clock()) if self._session is not None else 0.0
@@ -170,11 +279,19 @@ class Model:
 
     @property
     def pinned(self) -> bool:
-        return self.spec.pinned and not self._retired
+        return self.spec.pinned and not (self._retired or self._candidate)
 
     @property
     def keep_alive_s(self) -> float | None:
-        return None if self._kept and not self._retired else self.spec.keep_alive_s
+        return None if self._candidate or (self._kept and not self._retired) else self.spec.keep_alive_s
+
+    @property
+    def lane(self) -> str:
+        return self.key if self._candidate or self._retired else self.name
+
+    @property
+    def spared(self) -> frozenset[str]:
+        return frozenset() if self._rival is None else frozenset({self._rival.key})
 
     def held_bytes(self) -> int:
         if self._worker is None:
@@ -254,7 +371,7 @@ class Model:
 
     @property
     def _wanted(self) -> bool:
-        return bool(self._queue.waiting(self.name) or self._loading or self._resident)
+        return not self._aside and bool(self._queue.waiting(self.lane) or self._loading or self._resident)
 
     async def _run_episode(self) -> None:
         """From LOADING to whatever comes after this worker."""
@@ -293,10 +410,14 @@ class Model:
             self._budget.check(self, self._predicted)
         worker = await Worker.spawn(self._command, self.name, environment=self._environment)
         self._worker = worker
+        if self._gives_way:
+            give_way(worker.pid)
         cell = self._cells.open(self.name, worker.pid) if self._cells is not None else None
         self._budget.enter(self)
         try:
             session = self._session = self._ready(worker, await self._load(worker, cell))
+            if self._gives_way:
+                self.set_pace(gives_way=True)
             await session.serve()
             self.request_unload("its keep-alive is over")  # unless it is unloading already
             exit = await worker.shutdown(
@@ -314,7 +435,7 @@ class Model:
         worker.send(LoadModel(name=self.name, path=self.spec.path, options=self.spec.options))
         predicted = await self._await(Predicted, worker, self._limits.start_timeout_s)
         self._predicted = predicted.memory
-        await self._budget.acquire(self, predicted.memory)
+        await self._make_room(predicted.memory)
         self.note("")
         worker.send(Proceed())
         loaded = await self._await(Loaded, worker, self._limits.load_timeout_s)
@@ -322,6 +443,17 @@ class Model:
         if cell is not None:
             cell.limit(self._budget.charged_bytes(self))
         return loaded
+
+    async def _make_room(self, memory: Memory) -> None:
+        try:
+            await self._budget.acquire(self, memory)
+        except MemoryBudgetError:
+            rival = self._rival
+            if rival is None or rival.aside or not self._budget.fits_without(rival, self, memory):
+                raise
+            self.note(f"waiting for version {rival.spec.version} to be unloaded: both do not fit")
+            await rival.stand_aside()
+            await self._budget.acquire(self, memory)
 
     async def _await(self, kind: type[M], worker: Worker, timeout_s: float) -> M:
         try:
@@ -338,7 +470,7 @@ class Model:
     # Turns of fortune
 
     def _ready(self, worker: Worker, loaded: Loaded) -> Session:
-        self._counters.loads += 1
+        self.counters.loads += 1
         self._resident = False
         self._move(Move.LOADED)
         self._loading_over(None)
@@ -350,7 +482,8 @@ class Model:
             queue=self._queue,
             budget=self._budget,
             limits=self._limits,
-            counters=self._counters,
+            counters=self.counters,
+            health=self.health,
             clock=self._clock,
         )
         session.held = self._holds > 0
@@ -359,7 +492,8 @@ class Model:
     def _refused(self, error: EdgeAgentError, move: Move) -> None:
         """No point in trying again by ourselves."""
         self._log.error("%s: cannot be loaded: %s", self.name, error)
-        self._counters.load_failures += 1
+        self.counters.load_failures += 1
+        self.health.crashes += 1
         self._move(move, reason=error.message)
         self._give_up(error)
 
@@ -367,7 +501,9 @@ class Model:
         tail = "".join(f"\n    {line}" for line in exit.tail)
         self._log.error("%s: worker %s with %d requests running%s", self.name, exit.reason, self.running, tail)
         self._crashes += 1
-        self._counters.crashes += 1
+        self.counters.crashes += 1
+        self.health.crashes += 1
+        self.health.requests_failed += self.running
         served = self.life.state is State.READY
         self._move(Move.CRASHED, reason=f"worker {exit.reason}", jitter=random.random())
         self.abandon(
@@ -377,9 +513,10 @@ class Model:
             )
         )
         if self.life.state is State.FAILED:
+            crashes = self.life.crashes
+            lost = f"{crashes} workers in a row were lost, the last one" if crashes > 1 else "its worker was lost: it"
             error = ModelFailedError(
-                f"Model {self.name} is out of service: {self.life.crashes} workers in a row were lost, "
-                f"the last one {exit.reason}.",
+                f"Model {self.name} is out of service: {lost} {exit.reason}.",
                 hint=f"See the log for the cause, then load it again: POST /models/{self.name}/load.",
             )
             self._give_up(error)
@@ -391,8 +528,8 @@ class Model:
         self._resident = False
         self._loading_over(error)
         if not self._retired:  # or the queue is its successor's
-            for entry in self._queue.clear(self.name):
-                self._counters.failed += 1
+            for entry in self._queue.clear(self.lane):
+                self.counters.failed += 1
                 entry.item.fail(another(error))
 
     def _loading_over(self, error: EdgeAgentError | None) -> None:
@@ -413,7 +550,8 @@ class Model:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    def snapshot(self) -> ModelSnapshot:
+    def snapshot(self, successor: str | None = None) -> ModelSnapshot:
+        """`successor` is the version that is to take its place."""
         now = self._clock()
         life, worker, session = self.life, self._worker, self._session
         used_at = session.used_at if session and session.used_at is not None else self._used_at
@@ -430,7 +568,7 @@ class Model:
             slots=self.slots,
             running=self.running,
             slots_used=session.flights.slots_used if session else 0,
-            waiting=self._queue.waiting(self.name),
+            waiting=self._queue.waiting(self.lane),
             crashes_in_a_row=0 if session and session.proven else life.crashes,
             crashes=self._crashes,
             pid=worker.pid if worker is not None and worker.running else None,
@@ -441,6 +579,8 @@ class Model:
             loaded_for_s=now - life.since if session and life.state is State.READY else None,
             idle_for_s=0.0 if self.running else None if used_at is None else now - used_at,
             retry_in_s=None if life.retry_at is None else max(0.0, life.retry_at - now),
+            health=self.health.copy(),
+            successor=successor,
             shortens=self.spec.shortens,
             prompts=self.spec.prompts,
         )

@@ -17,25 +17,24 @@ import itertools
 import logging
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from agent.errors import (
-    ConfigError,
     EdgeAgentError,
     ModelNotFoundError,
     QueueFullError,
     RequestError,
     ShuttingDownError,
-    UnavailableError,
 )
 from agent.runtime.budget import MemoryBudget
+from agent.runtime.candidate import Candidate
 from agent.runtime.cell import Cells
 from agent.runtime.model import Model
 from agent.runtime.queue import AdmissionQueue, Entry, Priority
-from agent.runtime.snapshot import Counters, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
+from agent.runtime.roster import Roster
+from agent.runtime.snapshot import Counters, Health, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.spec import DOES, Limits, ModelSpec, Task
 from agent.runtime.stream import Stream
 from agent.runtime.wire import Embed, Generate, Request, Transcribe
@@ -83,16 +82,9 @@ class Runtime:
         self._counters = Counters()
         self._queue: AdmissionQueue[Stream] = AdmissionQueue(limits.queue_capacity, aging_s=limits.aging_s)
         self._budget = MemoryBudget(limits=limits, memory=memory, clock=clock, counters=self._counters)
-        self._models: dict[str, Model] = {}
-        self._names: dict[str, Model] = {}
-        self._alive: set[Model] = set()
-        """Models with a task: those of `_models`, and replaced ones that still drain."""
-        self._kept: Counter[str] = Counter()
-        """How often `keep` is entered, by name."""
+        self._roster = Roster(self._new_model, limits=limits, counters=self._counters)
         self._ids = itertools.count(1)
         self._serials = itertools.count(1)
-        self._group: asyncio.TaskGroup | None = None
-        self._stopping = False
         self._stop = asyncio.Event()
         self._finished = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
@@ -101,13 +93,11 @@ class Runtime:
         """The service; returns after `stop`. When cancelled, it kills the workers and fails what is left."""
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
-                for model in self._models.values():
-                    self._launch(model)
+                self._roster.start(group)
                 await self._stop.wait()
         finally:
-            self._stopping = True
-            self._group = None
+            self._roster.stopping = True
+            self._roster.group = None
             self._refuse_waiting()
             if self._expiry is not None:
                 self._expiry.cancel()
@@ -118,16 +108,16 @@ class Runtime:
 
         Takes `grace_s` and the limits' shutdown times at most, whatever the workers do. Idempotent.
         """
-        self._stopping = True
+        self._roster.stopping = True
         self._refuse_waiting()
         deadline = self._clock() + grace_s
-        while any(model.running for model in self._alive) and self._clock() < deadline:  # noqa: ASYNC110
+        while any(model.running for model in self._roster.alive) and self._clock() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(min(DRAIN_LOOK_S, max(0.0, deadline - self._clock())))
-        for model in list(self._alive):
+        for model in list(self._roster.alive):
             model.abandon(_stopping)
             model.retire(_stopping())
         self._stop.set()
-        if self._group is not None:
+        if self._roster.group is not None:
             limits = self._limits
             bound_s = limits.shutdown_grace_s + limits.terminate_grace_s + 2 * KILL_WAIT_S
             try:
@@ -138,38 +128,47 @@ class Runtime:
     def set_models(self, specs: Sequence[ModelSpec]) -> None:
         """Serve exactly these from now on.
 
-        New requests of a changed model go to a worker of the new specification; the old one finishes what it runs, and
-        unloads. A change of aliases, pin or keep-alive alone needs no new worker. Requests that wait for a model that
-        is gone get `ModelNotFoundError`. Raises `ConfigError` if two have the same name.
+        Where a worker serves an earlier version of a changed model, it goes on until the new one is loaded: then new
+        requests and those that wait go to that, and the old one finishes what it runs, and unloads. If both do not fit
+        into memory, the old one finishes and unloads first, and requests wait. If the new one cannot be loaded, the old
+        one serves on (`settled` tells). A change of aliases, pin or keep-alive alone needs no new worker. Requests that
+        wait for a model that is gone get `ModelNotFoundError`. Raises `ConfigError` if two have the same name.
         """
-        names = [spec.name for spec in specs]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ConfigError(f"Two models have the same name: {', '.join(twice)}.")
-        before, self._models = self._models, {}
-        for spec in specs:
-            old = before.get(spec.name)
-            if old is not None and old.spec.same_worker(spec):
-                old.update(spec)
-                self._models[spec.name] = old
-            else:
-                self._models[spec.name] = new = self._new_model(spec)
-                if self._kept[spec.name]:
-                    new.keep(True, load=old is not None)
-        self._names = {alias: model for model in reversed(self._models.values()) for alias in model.spec.aliases}
-        self._names |= self._models
-        for name, old in before.items():
-            successor = self._models.get(name)
-            if successor is old:
-                continue
-            what = "replaced" if successor else "removed"
-            old.retire(UnavailableError(f"Model {name} was {what} while it was loading."))
-            if successor is None:
-                for entry in self._queue.clear(name):
-                    self._counters.failed += 1
-                    entry.item.fail(self._not_found(name))
-        for model in self._models.values():
-            if model not in self._alive:
-                self._launch(model)
+        for name in self._roster.choose(specs):
+            for entry in self._queue.clear(name):
+                self._counters.failed += 1
+                entry.item.fail(self._not_found(name))
+
+    async def settled(self, name: str) -> None:
+        """Wait until the version that `set_models` chose serves, where it replaces one that does.
+
+        Raises what kept it from that: the one before serves on.
+        """
+        await self._roster.settled(name)
+
+    async def introduce(self, spec: ModelSpec, *, load_timeout_s: float | None = None) -> Candidate:
+        """Load a version to try it, beside the one that serves, or in its place where both do not fit.
+
+        Of a model with that name there is one candidate at a time: an earlier one is dismissed. Raises `ModelLoadError`
+        and `ModelFailedError` (it crashed, or took too long) for what is its own doing; `MemoryBudgetError`,
+        `UnavailableError`, `ShuttingDownError` for what is not. Cancelled or failed, it leaves all as it was.
+        """
+        timeout_s = load_timeout_s or self._limits.load_timeout_s
+        succession = await self._roster.introduce(spec, load_timeout_s=timeout_s)
+        return Candidate(
+            succession,
+            enter=lambda request: self._enter(succession.new, request, client="trial", priority=Priority.LOW),
+            give_up=lambda error: self._roster.dismiss(succession, error),
+        )
+
+    def health(self, name: str) -> Health:
+        """How the version that serves has done since it began to. Raises `ModelNotFoundError`."""
+        return self._find(name).health.copy()
+
+    def patience_s(self, name: str) -> float | None:
+        """In how many seconds the first request that waits for this model will have waited for too long."""
+        deadlines = [entry.deadline for entry in self._queue if entry.model == name and entry.deadline is not None]
+        return min(deadlines) - self._clock() if deadlines else None
 
     def submit(
         self,
@@ -186,9 +185,22 @@ class Runtime:
         task), `QueueFullError`, `ShuttingDownError`, `ModelFailedError`, and `ModelLoadError` for a model that could
         not be loaded a moment ago.
         """
-        if self._stopping:
+        if self._roster.stopping:
             raise _stopping()
         chosen = self._choose(model, request)
+        if deadline_s is None:
+            deadline_s = self._limits.default_deadline_s
+        return self._enter(chosen, request, client=client, priority=priority, deadline_s=deadline_s)
+
+    def _enter(
+        self,
+        chosen: Model,
+        request: Request,
+        *,
+        client: str,
+        priority: Priority,
+        deadline_s: float | None = None,
+    ) -> Stream:
         chosen.check()
         now = self._clock()
         request = msgspec.structs.replace(request, id=next(self._ids))
@@ -202,11 +214,9 @@ class Runtime:
             limit_bytes=self._limits.pending_bytes,
         )
         if not chosen.offer(stream):
-            if deadline_s is None:
-                deadline_s = self._limits.default_deadline_s
             entry = Entry(
                 id=stream.id,
-                model=chosen.name,
+                model=chosen.lane,
                 client=client,
                 priority=priority,
                 arrived=now,
@@ -217,12 +227,12 @@ class Runtime:
             try:
                 self._queue.put(entry, parallel=chosen.slots)
             except QueueFullError:
-                self._counters.rejected += 1
+                chosen.counters.rejected += 1
                 raise
             chosen.expect()
             if deadline_s is not None:
                 self._arm()
-        self._counters.accepted += 1
+        chosen.counters.accepted += 1
         return stream
 
     async def load(self, name: str) -> None:
@@ -230,7 +240,7 @@ class Runtime:
 
         Raises `ModelNotFoundError`, `MemoryBudgetError`, `ModelLoadError`, `ModelFailedError`, `UnavailableError`.
         """
-        if self._stopping:
+        if self._roster.stopping:
             raise _stopping()
         await self._find(name).load()
 
@@ -244,25 +254,17 @@ class Runtime:
     def keep(self, name: str) -> Iterator[None]:
         """While entered, the model `name`, once it is loaded, stays: it is not unloaded for being idle, and is loaded
         again after a crash or a change of its version. Another model may still take its memory."""
-        self._change_kept(name, 1)
+        self._roster.keep(name, 1)
         try:
             yield
         finally:
-            self._change_kept(name, -1)
-
-    def _change_kept(self, name: str, by: int) -> None:
-        self._kept[name] += by
-        kept = self._kept[name] > 0
-        if not kept:
-            del self._kept[name]
-        if (model := self._models.get(name)) is not None:
-            model.keep(kept)
+            self._roster.keep(name, -1)
 
     def snapshot(self) -> RuntimeSnapshot:
         waiting = self._queue.waiting_by_priority()
         return RuntimeSnapshot(
-            stopping=self._stopping,
-            running=sum(model.running for model in self._alive),
+            stopping=self._roster.stopping,
+            running=sum(model.running for model in self._roster.alive),
             queue=QueueSnapshot(
                 waiting=len(self._queue),
                 capacity=self._queue.capacity,
@@ -277,27 +279,28 @@ class Runtime:
 
     def models(self) -> tuple[ModelSnapshot, ...]:
         """The models of `snapshot`, without the ledger, which reads the system's memory."""
-        return tuple(model.snapshot() for model in self._models.values())
+        return self._roster.snapshots()
 
     def hung(self) -> str | None:
         """A worker that answers no more and that should long have been killed and replaced, as a phrase; None if all is
         well. Then the supervision itself has failed, and a restart of the whole daemon is what is left."""
         limits = self._limits
         bound_s = limits.heartbeat_s + limits.heartbeat_timeout_s + 2 * KILL_WAIT_S
-        for model in self._alive:
+        for model in self._roster.alive:
             if (silent_s := model.silent_s()) > bound_s:
                 return f"the worker of model {model.name} has not answered for {silent_s:.0f} s"
         return None
 
     def drop(self, stream: Stream) -> None:
         """`Holder`: the stream of a waiting request was closed."""
-        if self._queue.remove(stream.id) is not None:
+        entry = self._queue.remove(stream.id)
+        if entry is not None and entry.model in self._roster.models:
             self._counters.cancelled += 1
 
     def _choose(self, name: str, request: Request) -> Model:
         task = _TASKS[type(request)]
         if not name:
-            for model in self._models.values():
+            for model in self._roster.models.values():
                 if model.spec.task == task:
                     return model
             raise self._not_found(name)
@@ -311,35 +314,39 @@ class Runtime:
         return model
 
     def _find(self, name: str) -> Model:
-        model = self._names.get(name)
+        model = self._roster.find(name)
         if model is None:
             raise self._not_found(name)
         return model
 
     def _not_found(self, name: str) -> ModelNotFoundError:
-        known = ", ".join(self._models) or "none; import one first"
+        known = ", ".join(self._roster.models) or "none; import one first"
         what = f"There is no model {name!r}." if name else "There is no model for this task."
         return ModelNotFoundError(what, hint=f"Models here: {known}.", param="model")
 
-    def _new_model(self, spec: ModelSpec) -> Model:
+    def _new_model(
+        self,
+        spec: ModelSpec,
+        *,
+        limits: Limits,
+        counters: Counters,
+        candidate: bool = False,
+        rival: Model | None = None,
+    ) -> Model:
         return Model(
             spec,
             key=f"{spec.name}#{next(self._serials)}",
             queue=self._queue,
             budget=self._budget,
-            limits=self._limits,
-            counters=self._counters,
+            limits=limits,
+            counters=counters,
             clock=self._clock,
             command=self._command,
             environment=self._environment,
             cells=self._cells,
+            candidate=candidate,
+            rival=rival,
         )
-
-    def _launch(self, model: Model) -> None:
-        if self._group is not None and not self._stopping:
-            self._alive.add(model)
-            task = self._group.create_task(model.run(), name=f"model:{model.name}")
-            task.add_done_callback(lambda _: self._alive.discard(model))
 
     def _refuse_waiting(self) -> None:
         for entry in self._queue.clear():
@@ -359,5 +366,5 @@ class Runtime:
 
     def _expire(self) -> None:
         for entry in self._queue.expire(self._clock()):
-            self._models[entry.model].expire(entry.item)
+            self._roster.models[entry.model].expire(entry.item)
         self._arm()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agent.errors import DeadlineError, EdgeAgentError
+from agent.errors import DeadlineError, EdgeAgentError, by_code
 from agent.runtime.budget import MemoryBudget, Tenant
 from agent.runtime.flights import Flights
 from agent.runtime.heartbeat import Heartbeat
 from agent.runtime.queue import AdmissionQueue
-from agent.runtime.snapshot import Counters
+from agent.runtime.snapshot import Counters, Health
 from agent.runtime.spec import Limits
 from agent.runtime.stream import Stream
 from agent.runtime.wire import (
@@ -23,6 +23,7 @@ from agent.runtime.wire import (
     Ping,
     Pong,
     Predicted,
+    SetThreads,
 )
 from agent.runtime.worker import Worker
 
@@ -40,6 +41,7 @@ class Session:
         budget: MemoryBudget,
         limits: Limits,
         counters: Counters,
+        health: Health,
         clock: Callable[[], float],
     ) -> None:
         self.loaded = loaded
@@ -55,6 +57,7 @@ class Session:
         self._budget = budget
         self._limits = limits
         self._counters = counters
+        self._health = health
         self._clock = clock
         self._heartbeat = Heartbeat(limits, clock())
 
@@ -72,6 +75,15 @@ class Session:
         finally:
             beat.cancel()
 
+    def count(self, counters: Counters, health: Health) -> None:
+        """Count into these from now on."""
+        self._counters = self.flights.counters = counters
+        self._health = health
+
+    def set_threads(self, threads: int, threads_batch: int) -> None:
+        """Takes effect at the next step, with engines that can change it."""
+        self._worker.send(SetThreads(threads, threads_batch))
+
     def drain(self) -> None:
         """Start nothing more."""
         self._draining = True
@@ -83,7 +95,7 @@ class Session:
 
     def offer(self, stream: Stream) -> bool:
         """Start the request at once if a slot is free and nobody is before it."""
-        if not self._dispatching or self._queue.waiting(self._tenant.name):
+        if not self._dispatching or self._queue.waiting(self._tenant.lane):
             return False
         room = self.flights.room
         if room is not None and stream.cost > room:
@@ -94,7 +106,7 @@ class Session:
     def dispatch(self) -> None:
         """Send waiting requests while slots are free."""
         while self._dispatching and (self.flights.room is None or self.flights.room > 0):
-            entry = self._queue.pop(self._tenant.name, room=self.flights.room)
+            entry = self._queue.pop(self._tenant.lane, room=self.flights.room)
             if entry is None:
                 return
             now = self._clock()
@@ -141,9 +153,11 @@ class Session:
                     continue
                 now = self.used_at = self._clock()
                 self._queue.served(now - flight.started)
-                cancelled = isinstance(message, Finished) and message.reason == "cancelled"
-                if not cancelled and not isinstance(message, Failed):
+                if isinstance(message, Failed):
+                    self._health.requests_failed += by_code(message.error.code).status >= 500
+                elif not (isinstance(message, Finished) and message.reason == "cancelled"):
                     self.proven = True
+                    self._health.requests_ok += 1
                 if not self.flights:
                     self._budget.use(self._tenant, busy=False)
 

@@ -33,6 +33,18 @@ class Counters(msgspec.Struct, kw_only=True):
         return msgspec.structs.replace(self)
 
 
+class Health(msgspec.Struct, kw_only=True):
+    """How one version of a model has done since it began to serve. A request that fails for its own fault counts
+    nowhere; `crashes` are workers that were lost, and loads that were refused."""
+
+    requests_ok: int = 0
+    requests_failed: int = 0
+    crashes: int = 0
+
+    def copy(self) -> Health:
+        return msgspec.structs.replace(self)
+
+
 class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     waiting: int
     capacity: int
@@ -44,7 +56,7 @@ class QueueSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One model. `state` is one of `agent.runtime.lifecycle.State`; `reason` says why it is in it, where there is a
     reason. `created` is Unix time; other times are seconds ago, None for never. `loaded` and `stats` are the worker's
-    own words, None without one.
+    own words, None without one. `successor` is the version that is being loaded or tried to take its place.
     """
 
     name: str
@@ -70,6 +82,8 @@ class ModelSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     loaded_for_s: float | None
     idle_for_s: float | None
     retry_in_s: float | None
+    health: Health = msgspec.field(default_factory=Health)
+    successor: str | None = None
     shortens: bool = False
     prompts: tuple[str, ...] = ()
 

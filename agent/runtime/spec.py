@@ -74,6 +74,8 @@ class Limits:
     load_timeout_s: float = 600.0  # 8 GB at 20 MB/s is 400 s
     load_retry_s: float = 5.0  # how often a request may try a model again that could not be loaded
 
+    quiet_wait_s: float = 20.0  # a model that must go for its successor waits for a moment when nobody uses it
+
     heartbeat_s: float = 1.0
     heartbeat_timeout_s: float = 5.0
     hang_timeout_s: float = 120.0  # one decode step or micro-batch; the slowest board needs seconds

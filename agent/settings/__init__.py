@@ -5,6 +5,7 @@ from agent.settings.declaration import Declaration, declarations
 from agent.settings.flags import flags
 from agent.settings.model import LoraSettings, ModelSettings, SamplingSettings
 from agent.settings.mqtt import MqttSettings
+from agent.settings.updates import UpdatesSettings
 
 __all__ = [
     "ApiKey",
@@ -14,6 +15,7 @@ __all__ = [
     "MqttSettings",
     "SamplingSettings",
     "Settings",
+    "UpdatesSettings",
     "declarations",
     "flags",
 ]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from agent.settings.declaration import setting
 from agent.settings.model import ModelSettings
 from agent.settings.mqtt import MqttSettings
+from agent.settings.updates import UpdatesSettings
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,6 +133,7 @@ class Settings:
     api_keys: tuple[ApiKey, ...] = ()
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     mqtt: MqttSettings = MqttSettings()
+    updates: UpdatesSettings = UpdatesSettings()
     profile_overrides: Mapping[str, Any] = field(default_factory=dict)
     config_file: Path | None = None
 

@@ -43,6 +43,7 @@ OPERATIONS: Final[Mapping[str, OperationSettings]] = MappingProxyType(
         "benchmark": OperationSettings(allow=True, concurrency=1, per_hour=12),
         "model_load": OperationSettings(allow=False, concurrency=1, per_hour=60),
         "model_unload": OperationSettings(allow=False, concurrency=1, per_hour=60),
+        "model_update": OperationSettings(allow=True, concurrency=8, per_hour=60),
         "model_rollback": OperationSettings(allow=False, concurrency=1, per_hour=12),
         "restart": OperationSettings(allow=False, concurrency=1, per_hour=4),
     }

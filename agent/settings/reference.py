@@ -10,6 +10,7 @@ from agent.settings.model import LoraSettings, ModelSettings, SamplingSettings
 from agent.settings.mqtt import MqttSettings
 from agent.settings.mqtt_operations import OperationSettings
 from agent.settings.mqtt_telemetry import MqttTelemetrySettings
+from agent.settings.updates import UpdatesSettings
 
 
 def tables() -> dict[str, list[str]]:
@@ -22,6 +23,7 @@ def tables() -> dict[str, list[str]]:
         "[mqtt]": list(_table(MqttSettings, flags=True)),
         "[mqtt.operations.NAME]": list(_table(OperationSettings)),
         "[mqtt.telemetry]": list(_table(MqttTelemetrySettings)),
+        "[updates]": list(_table(UpdatesSettings, flags=True)),
     }
 
 

@@ -66,6 +66,11 @@ class Listening:
         return self._last if self._opening is None else self._opening.state
 
     @property
+    def speaking(self) -> bool:
+        """Whether somebody is speaking into the microphone just now."""
+        return self._opening is not None and not self._opening.over and self._opening.speaking
+
+    @property
     def totals(self) -> Totals:
         return self._means.totals
 

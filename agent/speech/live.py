@@ -136,6 +136,11 @@ class LiveSession:
         return self._passes.queued_s
 
     @property
+    def speaking(self) -> bool:
+        """Whether somebody is speaking just now."""
+        return self._ear.speaking
+
+    @property
     def heard_s(self) -> float:
         """Sound so far, the lost included, in seconds."""
         return seconds(self._ear.position)

@@ -130,6 +130,11 @@ class Opening:
         return self._task is not None and self._task.done()
 
     @property
+    def speaking(self) -> bool:
+        """Whether somebody is speaking just now."""
+        return self._session is not None and self._session.speaking
+
+    @property
     def device(self) -> str | None:
         """The name of the device, once it has been opened."""
         return None if self._microphone is None else self._microphone.status.device

@@ -52,7 +52,7 @@ def import_plan(
     check_name(name)
     if version is not None:
         check_version(version)
-    _check_spelling(layout, name, version)
+    check_spelling(layout, name, version)
     if transfer == "move":
         _check_movable(layout, plan)
     model = _stored_by_size(layout, plan, version, Tally(progress, plan.total_bytes))
@@ -109,7 +109,7 @@ def _publish(
     activate: bool | None,
 ) -> StoredModel:
     name = plan.draft.name
-    _check_spelling(layout, name, version)
+    check_spelling(layout, name, version)
     if (data := plan.manifest_bytes) is None:
         data = encode_manifest(msgspec.structs.replace(plan.draft, version=version, files=files))
         decode_manifest(data)  # nothing is written that could not be read again
@@ -179,7 +179,7 @@ def _taken(model: StoredModel) -> ArtifactError:
     )
 
 
-def _check_spelling(layout: Layout, name: str, version: str | None) -> None:
+def check_spelling(layout: Layout, name: str, version: str | None) -> None:
     """Two names that differ only in case are one folder on some file systems."""
     for wanted, present in ((name, layout.names()), (version, layout.versions(name))):
         for other in present:

@@ -3,6 +3,7 @@
 models/
   .lock                       flock: one process changes the store at a time
   .staging/<unique>/          an import under way, flock held by its process
+  .incoming/<key>/            an update that is being fetched; kept over restarts
   .trash/<unique>             removed, about to be deleted
   <name>/<version>/           manifest.json and the files it lists
   <name>/current              symbolic link to the active version
@@ -74,6 +75,10 @@ class Layout:
     @property
     def staging(self) -> Path:
         return self.root / ".staging"
+
+    @property
+    def incoming(self) -> Path:
+        return self.root / ".incoming"
 
     @property
     def trash(self) -> Path:

@@ -24,6 +24,7 @@ from agent.errors import (
     UnavailableError,
 )
 from agent.store import activation, recovery
+from agent.store.adopting import Incoming
 from agent.store.artifact_source import plan_artifact
 from agent.store.durable import Filesystem, hash_file
 from agent.store.faults import FULL, translated
@@ -69,6 +70,10 @@ class Store:
         self._filesystem = filesystem or Filesystem()
         self._margin_bytes = margin_bytes
         self._lock_timeout_s = lock_timeout_s
+        self.incoming = Incoming(
+            self._filesystem, self.layout, margin_bytes=margin_bytes, lock_timeout_s=lock_timeout_s
+        )
+        """Folders that are filled in place, and adopted."""
         self._open()
 
     def scan(self) -> Listing:
@@ -192,6 +197,16 @@ class Store:
                 )
             activation.switch_back(self._filesystem, self.layout, name, self.get(name, earlier).version)
         return self.get(name, earlier)
+
+    def deactivate(self, name: str) -> None:
+        """No version of the model is active from now on; nothing if none was.
+
+        Raises `ModelNotFoundError`, `UnavailableError`, `StoreError`.
+        """
+        with translated(f"deactivating {name}"), self._locked():
+            self._known(name)
+            if os.path.lexists(self.layout.current(name)):
+                self._filesystem.unlink(self.layout.current(name))
 
     def remove(self, name: str, version: str | None = None, *, force: bool = False) -> None:
         """Removes a version, or the model with all its versions; never half of one.

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new artifact folder")
     parser.add_argument("--version", help="which version the new one is; by default the same")
     parser.add_argument(
-        "--cases", type=Path, metavar="FILE", help="your own cases, one JSON object a line (docs/updates.md)"
+        "--cases", type=Path, metavar="FILE", help="your own cases, one JSON object a line (docs/golden-sets.md)"
     )
     parser.add_argument("--text", type=Path, metavar="FILE", help="text for the perplexity; default: a built-in one")
     parser.add_argument(

@@ -12,6 +12,7 @@ from agent.errors import (
     ContextOverflowError,
     EdgeAgentError,
     EngineError,
+    ModelLoadError,
     ModelNotFoundError,
     QueueFullError,
     ShuttingDownError,
@@ -139,6 +140,8 @@ class ScriptedRuntime:
         self.stopping = False
         self.loads: list[str] = []
         self.kept: list[str] = []
+        self.refuses_version: str | None = None
+        """Why the version that was chosen does not take over."""
         self.states = {"org/tiny": "ready", "vectors": "unloaded"}
         self._speech: Speech | None = None
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
@@ -199,6 +202,10 @@ class ScriptedRuntime:
             yield
         finally:
             self.kept.remove(name)
+
+    async def settled(self, name: str) -> None:
+        if self.refuses_version is not None:
+            raise ModelLoadError(self.refuses_version)
 
     async def unload(self, name: str) -> None:
         self.states[name] = "unloaded"

@@ -64,6 +64,13 @@ async def test_activate_and_rollback_tell_the_runtime(server: Server) -> None:
     assert (server.store.active, server.daemon.changes) == ("1", 2)
 
 
+async def test_a_version_that_cannot_be_loaded_is_not_active_afterwards(server: Server) -> None:
+    server.runtime.refuses_version = "It is damaged."
+    status, answer, _ = await server.post("/models/tiny/activate", {"version": "2"})
+    assert (status, answer["error"]["message"]) == (500, "It is damaged.")
+    assert (server.store.active, server.daemon.changes) == ("1", 2), "and the runtime was told of both changes"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status", "code"),
     [

@@ -98,7 +98,7 @@ def test_it_registers_answers_commands_and_tells_how_it_is(device: Device, runni
     assert found[P]["@type"] == "service"
     assert found[f"{P}/status/health"]["pid"] == running.process.pid
     operations = {topic.removeprefix(f"{P}/cmd/") for topic in found if topic.startswith(f"{P}/cmd/")}
-    assert operations == {"generate", "embed", "transcribe", "diagnose", "benchmark", "restart"}
+    assert operations == {"generate", "embed", "transcribe", "diagnose", "benchmark", "model_update", "restart"}
     assert found[f"{P}/cmd/generate"]["args"]["properties"]["prompt"]
     assert found[f"{P}/twin/model"]["models"]["tiny"]["task"] == "generate"
     assert found[f"{P}/twin/alarms"].keys() >= {"too_hot", "disk_low"}
@@ -145,6 +145,16 @@ def test_telemetry_comes_from_the_start_on(device: Device) -> None:
         assert event["samples"][0]["what"] == "started"
         assert event["samples"][0]["pid"] == daemon.process.pid
         assert board["samples"][0]["memory_available_bytes"] > 0
+
+
+def test_home_assistant_that_has_restarted_gets_the_measurements_anew(device: Device, running: DaemonProcess) -> None:
+    device.until(lambda found: "homeassistant/device/kitchen/config" in found)
+    watching = device.broker.listening(f"{P}/m/board", 1, timeout_s=30)
+    time.sleep(0.5)
+    device.broker.publish("homeassistant/status", "offline")
+    device.broker.publish("homeassistant/status", "online")
+    sent = json.loads(watching.communicate(timeout=60)[0].partition(" ")[2])["samples"]
+    assert sent[-1]["memory_available_bytes"] > 0, "long before the heartbeat"
 
 
 @pytest.mark.parametrize(("number", "has_time"), [(signal.SIGTERM, True), (signal.SIGKILL, False)])

@@ -27,6 +27,7 @@ QUICK = Limits(
     backoff_cap_s=0.1,
     yield_after_s=0.1,
     load_retry_s=0.3,
+    quiet_wait_s=0.2,
     shutdown_grace_s=0.5,
     terminate_grace_s=0.2,
 )

@@ -3,9 +3,9 @@
     python scripted_worker.py FD
 
 Path of the model (`key=value` separated by spaces): `memory` (bytes predicted and measured), `resident` (bytes said to
-be resident after loading), `load_s`, `fail` (a code for LoadFailed), `die` (exit status while loading), `die_while` (a
-file: exit while loading as long as it exists), `deaf` (ignore Shutdown and SIGTERM), `mute` (never predict),
-`holder` (leave a grandchild that keeps the pipes open).
+be resident after loading), `load_s`, `fail` (a code for LoadFailed), `die` (exit status while loading), `die_late` (the
+same, once there is room), `die_while` (a file: exit while loading as long as it exists), `deaf` (ignore Shutdown and
+SIGTERM), `mute` (never predict), `holder` (leave a grandchild that keeps the pipes open).
 
 Prompt: `tokens`, `delay_s` (per token), `at` (the token before which the following happens), `signal` (to itself),
 `exit` (status), `hang` (answer nothing), `stuck` (answer, but stay in one step), `fail` (a code), `garbage` (a frame
@@ -141,6 +141,8 @@ class ScriptedWorker:
 
     def finish_loading(self) -> None:
         assert self.load is not None
+        if "die_late" in self.script:
+            sys.exit(int(self.script["die_late"]))
         time.sleep(float(self.script.get("load_s", "0")))
         self.send(
             Loaded(

@@ -39,6 +39,7 @@ function show() {
     profile.name && `profile ${profile.name}`,
     `up ${duration(status.uptime_s)}`,
     `version ${status.version}`,
+    ...(status.updates?.lines ?? []),
   ];
   byId("board-about").textContent = parts.filter(Boolean).join(" · ");
   plot(status, board, runtime);

@@ -93,6 +93,16 @@ def platforms(described: bytes) -> dict[str, str]:
     return {key: entity["platform"] for key, entity in components.items()}
 
 
+def status_topic(prefix: str) -> str:
+    """Where Home Assistant says that it has started, or stopped (its birth and will message)."""
+    return f"{prefix}/status"
+
+
+def has_begun(payload: bytes) -> bool:
+    """It has started, and knows no measurement any more: those are not retained."""
+    return payload == b"online"
+
+
 def twin_alarms(topics: Topics) -> str:
     """`{alarm: whether it is raised}`, retained."""
     return f"{topics.service}/twin/alarms"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 from agent.errors import EdgeAgentError
 from agent.fleet.announce.models import models_twin
@@ -19,12 +19,27 @@ LIST_S: Final = 60.0
 _log = logging.getLogger("agent.fleet.announce")
 
 
+class Updates(Protocol):
+    """`agent.updates_side.Updates`."""
+
+    def twin(self) -> Mapping[str, Any]:
+        """`rev`, `error`, and by model its `update` and `rejected` versions."""
+
+
 class Inventory:
     """`clock` is monotonic."""
 
-    def __init__(self, runtime: Runtime, store: Store, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        store: Store,
+        *,
+        updates: Updates | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._runtime = runtime
         self._store = store
+        self._updates = updates
         self._clock = clock
         self._listing = Listing(models=(), broken=())
         self._served: tuple[tuple[str, str], ...] = ()
@@ -40,4 +55,4 @@ class Inventory:
             except EdgeAgentError as error:
                 _log.warning("the models on the disk are not known: %s", error)
             self._served, self._listed_at = served, now
-        return models_twin(models, self._listing)
+        return models_twin(models, self._listing, self._updates.twin() if self._updates is not None else {})

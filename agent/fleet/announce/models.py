@@ -12,12 +12,18 @@ from agent.store.store import Listing
 Twin = Mapping[str, Any]
 
 
-def models_twin(served: Iterable[ModelSnapshot], listing: Listing) -> dict[str, Any]:
-    """`{"models": {NAME: {...}}}`.
+def models_twin(
+    served: Iterable[ModelSnapshot], listing: Listing, updates: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """`{"rev": ..., "models": {NAME: {...}}}`.
 
     `version` is the one that is served, `newest` the one that came to the device last; they differ when an imported
     version was not activated, or was left by a rollback. `versions` are all that could be activated. `state` is as in
-    /status, `reason` why it is in it. A model that is on the disk and not served has no `version`.
+    /status, `reason` why it is in it. A model that is on the disk and not served has no `version`; one that is only
+    wanted has the state "absent".
+
+    `updates` is what `agent.updates.report.twin` says: `rev` is that of the desired state that was read last, `error`
+    what is wrong with it; a model's `update` is its latest one, `rejected` the versions that were tested and refused.
     """
     by_name: dict[str, dict[str, Any]] = {}
     for model in served:
@@ -30,7 +36,11 @@ def models_twin(served: Iterable[ModelSnapshot], listing: Listing) -> dict[str, 
         by_name.setdefault(name, {"task": stored[0].manifest.task, "state": "inactive"}).update(_stored(stored))
     for name, broken in _broken(listing.broken).items():
         by_name.setdefault(name, {"state": "broken"})["broken"] = broken
-    return {"models": dict(sorted(by_name.items()))}
+    updates = updates or {}
+    for name, said in updates.get("models", {}).items():
+        by_name.setdefault(name, {"state": "absent"}).update(said)
+    whole = {key: updates[key] for key in ("rev", "error") if key in updates}
+    return {**whole, "models": dict(sorted(by_name.items()))}
 
 
 def _stored(versions: list[StoredModel]) -> dict[str, Any]:

@@ -1,37 +1,14 @@
-"""The journal's database file: opening, its schema, SQLite's errors in the project's words.
-
-Write-ahead log with `synchronous=FULL`: what was committed outlives a power cut. Commits that may be lost, because
-the same would come about again, are made with NORMAL, which writes 15 times faster and wears less. Not memory-mapped: a
-read error of a worn card would end the process with SIGBUS.
-"""
+"""The journal's database file: its schema, and how large it may grow."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
 
-from agent.errors import DiskFullError, EdgeAgentError, StoreError, UnavailableError
+from agent.fleet.database import PAGE_BYTES, DamagedError, DatabaseFile
 
-PAGE_BYTES: Final = 4096
-APPLICATION_ID: Final = 0x4541434A  # "EACJ"
-BUSY_S: Final = 2.0
 DAMAGED_KEPT: Final = 3
-_CACHE_KIB: Final = 1024
-_CHECKPOINT_PAGES: Final = 256
-_LOG_LIMIT_BYTES: Final = 1024 * 1024
-
-Migration = Callable[[sqlite3.Connection], None]
-
-
-class DamagedError(StoreError):
-    """The file is no database, or a broken one: it can only be set aside."""
-
-    code = "journal_damaged"
 
 
 def m001_commands(connection: sqlite3.Connection) -> None:
@@ -63,120 +40,18 @@ def m001_commands(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: Final[tuple[Migration, ...]] = (m001_commands,)
-"""In the order in which they are applied. Add at the end; never change one that was released."""
+JOURNAL: Final = DatabaseFile(title="command journal", application_id=0x4541434A, migrations=(m001_commands,))  # "EACJ"
 
 
 def connect(path: Path, limit_bytes: int) -> sqlite3.Connection:
-    """In autocommit mode, for one thread at a time; made where it is missing, for its owner only. The file grows to
-    `limit_bytes` at most.
-
-    Raises `DamagedError`, `DiskFullError`, `StoreError`, `UnavailableError` (another process has it).
-    """
-    with translated(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        uri = f"file:{quote(str(path.absolute()))}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_S, check_same_thread=False)
-        try:
-            _configure(connection, path)
-            _migrate(connection, path)
+    """As `DatabaseFile.connect`; damage is looked for, and the file grows to `limit_bytes` at most."""
+    connection = JOURNAL.connect(path)
+    try:
+        with JOURNAL.translated(path):
             connection.execute(f"PRAGMA max_page_count = {max(16, limit_bytes // PAGE_BYTES)}")
             if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
                 raise DamagedError(f"The command journal {path} is damaged ({found}).")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-def used_bytes(connection: sqlite3.Connection) -> int:
-    """Of the file, without what is free in it."""
-    pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
-    return int(pages - free) * PAGE_BYTES
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, *, durable: bool) -> Iterator[None]:
-    """All of it or nothing. `durable`: on the disk when this ends."""
-    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:  # SQLite itself rolls back when the disk is full
-            connection.execute("ROLLBACK")
+        connection.close()
         raise
-
-
-@contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """SQLite's errors become ours, naming the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translate(error, path) from error
-    except OSError as error:
-        raise StoreError(f"The command journal {path}: {error.strerror or error}.") from error
-
-
-def set_aside(path: Path) -> Path:
-    """Moves a damaged file and its log out of the way, as the newest of a few. Raises `StoreError`."""
-    with translated(path):
-        for number in range(DAMAGED_KEPT - 1, 0, -1):
-            older = path.with_name(f"{path.name}.damaged-{number}")
-            if older.exists():
-                older.replace(path.with_name(f"{path.name}.damaged-{number + 1}"))
-        aside = path.with_name(f"{path.name}.damaged-1")
-        path.replace(aside)
-        for end in ("-wal", "-shm"):
-            path.with_name(path.name + end).unlink(missing_ok=True)
-    return aside
-
-
-def _configure(connection: sqlite3.Connection, path: Path) -> None:
-    made = connection.execute("PRAGMA schema_version").fetchone()[0]
-    if made and connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise DamagedError(f"{path} is a database, but not a command journal.")
-    if not made:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    for pragma in (
-        "mmap_size = 0",
-        f"cache_size = -{_CACHE_KIB}",
-        f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
-        f"journal_size_limit = {_LOG_LIMIT_BYTES}",
-        "cell_size_check = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    done = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if done > len(MIGRATIONS):
-        raise StoreError(
-            f"The command journal {path} was written by a newer version of edge-agent.",
-            hint="Update edge-agent, or remove the file.",
-        )
-    for number, migration in enumerate(MIGRATIONS[done:], done + 1):
-        with transaction(connection, durable=True):
-            migration(connection)
-            connection.execute(f"PRAGMA user_version = {number}")
-
-
-def _translate(error: sqlite3.Error, path: Path) -> EdgeAgentError:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT):
-        return DamagedError(f"The command journal {path} is damaged ({error}).")
-    if code == sqlite3.SQLITE_ERROR and "no such" in str(error):
-        return DamagedError(f"The command journal {path} lacks a part ({error}).")
-    if code == sqlite3.SQLITE_FULL:
-        return DiskFullError("The device's disk is full, so no command can be written down.", hint="Free some space.")
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
-        return UnavailableError(f"Another process is using the command journal {path}.")
-    return StoreError(
-        f"The command journal {path} cannot be read or written ({error}).",
-        hint="Check the disk, and who may write there.",
-    )
+    return connection

@@ -32,6 +32,10 @@ class Device(Protocol):
     async def diagnose(self) -> Mapping[str, Any]:
         """A report for somebody far away, ready for JSON."""
 
+    async def update_model(self, name: str, version: str | None, policy: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Asks for a version, None for the latest, and returns when it is the model's version for good. Raises
+        `UpdateError` where it does not come to that."""
+
     async def models_changed(self) -> None:
         """The store has another version active than before."""
 

@@ -81,6 +81,7 @@ class Intake:
         self._instance = str(instance)
         self._refused: OrderedDict[Key, End] = OrderedDict()
         """What could not be written down, so that it fails again when it comes again."""
+        self._misled = False
         self.counts: Counter[str] = Counter()
 
     async def take(self, batch: Sequence[Received], unavailable: EdgeAgentError | None = None) -> None:
@@ -235,7 +236,9 @@ class Intake:
         known = message if isinstance(message, Init) else Init({})
         topic = received.response_topic if arrival.key.rpc else None
         if topic is not None and not may_answer_on(topic, self._topics.root):
-            _log.warning("a request wants its answer on %r, where this device does not answer", topic[:80])
+            level = logging.DEBUG if self._misled else logging.WARNING  # whoever asks so does it often
+            _log.log(level, "a request wants its answer on %r, where this device does not answer", topic[:80])
+            self._misled = True
             topic = None
         return Entry(
             key=arrival.key,

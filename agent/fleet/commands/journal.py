@@ -17,10 +17,11 @@ from typing import Any, Final, TypeVar
 from agent.errors import DiskFullError, StoreError
 from agent.fleet.commands import rows
 from agent.fleet.commands.arrival import Known
-from agent.fleet.commands.database import DamagedError, connect, set_aside, transaction, translated, used_bytes
+from agent.fleet.commands.database import DAMAGED_KEPT, JOURNAL, connect
 from agent.fleet.commands.entry import Entry, Key
-from agent.fleet.commands.keeping import HOUR_S, Keeping, prune
+from agent.fleet.commands.keeping import HOUR_S, Keeping, keep_on, prune
 from agent.fleet.commands.states import State
+from agent.fleet.database import DamagedError, transaction, used_bytes
 
 _RUNNING: Final = "ran_s"
 _LOSS: Final = "loss"
@@ -92,6 +93,9 @@ class Journal:
                 ).fetchone() or rows.remembered(connection, rows.key_hash(key))
                 if row is not None:
                     found[key] = Known(State(row[0]), *row[1:])
+            if again := [key for key, known in found.items() if known.seq is None]:
+                with transaction(connection, durable=False):
+                    keep_on(connection, self.keeping, again, self.now_s)
             return found
 
         return self._do(look)
@@ -205,7 +209,7 @@ class Journal:
     def _open(self) -> None:
         connection = connect(self.path, self.keeping.limit_bytes)
         try:
-            with translated(self.path):
+            with JOURNAL.translated(self.path):
                 self._ran_s = float(_fact(connection, _RUNNING) or 0.0)
                 self._opened_at = self._clock()
                 self._count = rows.count(connection)
@@ -220,14 +224,14 @@ class Journal:
         """Set aside, never emptied in silence."""
         now_s = self.now_s if self._connection is not None else 0.0
         self.close()
-        aside = set_aside(self.path)
+        aside = JOURNAL.set_aside(self.path, kept=DAMAGED_KEPT)
         loss = f"{error.message} It was set aside as {aside.name}: what was done before is not known any more."
         _log.error("%s", loss)
         self.losses += 1
         self._open()
         connection = self._connection
         assert connection is not None
-        with translated(self.path), transaction(connection, durable=True):
+        with JOURNAL.translated(self.path), transaction(connection, durable=True):
             self._ran_s += now_s
             for entry in self._unfinished.values():
                 rows.insert(connection, entry, self.now_s)
@@ -239,11 +243,11 @@ class Journal:
         """Once more after a damaged file was replaced."""
         self.open()
         try:
-            with translated(self.path):
+            with JOURNAL.translated(self.path):
                 return work(self._ready())
         except DamagedError as error:
             self._replace(error)
-            with translated(self.path):
+            with JOURNAL.translated(self.path):
                 return work(self._ready())
 
     def _ready(self) -> sqlite3.Connection:

@@ -18,6 +18,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from agent.fleet.link.address import Address
 from agent.fleet.link.credentials import Credentials
+from agent.fleet.link.inspector import Oversized
 from agent.fleet.link.messages import Protocol, Publication, Received
 from agent.fleet.link.settings import LinkSettings
 from agent.fleet.link.stream import Stream
@@ -54,12 +55,12 @@ class Client(PahoClient):
         """The library would dial by itself, wait without end for a name or a WebSocket, and check no packet."""
         return self._stream
 
-    def send_connect(self, address: Address, credentials: Credentials, will: Publication) -> None:
+    def send_connect(self, address: Address, credentials: Credentials, will: Publication | None) -> None:
         if credentials.username is not None:
             self.username_pw_set(credentials.username, credentials.password)
-        self.will_set(
-            will.topic, will.payload, will.qos, will.retain, _properties(will, PacketTypes.WILLMESSAGE, self._version5)
-        )
+        if will is not None:
+            properties = _properties(will, PacketTypes.WILLMESSAGE, self._version5)
+            self.will_set(will.topic, will.payload, will.qos, will.retain, properties)
         if not self._version5:
             self.connect(address.host, address.port, self._settings.keepalive_s)
             return
@@ -77,10 +78,11 @@ class Client(PahoClient):
 
     def send_subscribe(self, filters: Sequence[str]) -> int | None:
         """The packet's id. Retained messages come at each subscription, so that what a full queue dropped is healed;
-        what we publish ourselves does not come back, where the broker can (MQTT 5)."""
-        topics: Any = [(filter, SubscribeOptions(qos=1, noLocal=True, retainAsPublished=True)) for filter in filters]
+        what we publish ourselves does not come back while we are connected, where the broker can (MQTT 5)."""
+        qos = self._settings.subscription_qos
+        topics: Any = [(filter, SubscribeOptions(qos=qos, noLocal=True, retainAsPublished=True)) for filter in filters]
         if not self._version5:
-            topics = [(filter, 1) for filter in filters]
+            topics = [(filter, qos) for filter in filters]
         return self.subscribe(topics)[1]
 
     def send_publish(self, publication: Publication, qos: int, retain: bool) -> int | None:
@@ -129,6 +131,20 @@ def received_of(message: MQTTMessage, connection: int) -> Received:
         content_type=getattr(properties, "ContentType", None),
         user_properties=tuple(getattr(properties, "UserProperty", ())),
         packet_id=message.mid,
+        connection=connection,
+    )
+
+
+def without_payload(found: Oversized, connection: int) -> Received:
+    """A message that was too large to be taken."""
+    return Received(
+        topic=found.topic,
+        payload=b"",
+        qos=found.qos,
+        retain=found.retain,
+        duplicate=found.duplicate,
+        oversized_bytes=found.packet_bytes,
+        packet_id=found.packet_id,
         connection=connection,
     )
 

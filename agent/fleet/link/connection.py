@@ -16,7 +16,7 @@ from agent.fleet.link.failure import Kind, LinkFailure
 from agent.fleet.link.inbox import Inbox
 from agent.fleet.link.messages import Protocol, Publication, Received
 from agent.fleet.link.reports import Acknowledgement, Ended, Leave, Limits, Mailbox, Opened, Report, Sending, Settled
-from agent.fleet.link.session import Session, not_known
+from agent.fleet.link.session import Session
 from agent.fleet.link.settings import LinkSettings
 from agent.fleet.link.waker import StoppedError, Waker
 
@@ -39,7 +39,7 @@ class Connection:
         version: Protocol,
         credentials: Credentials,
         *,
-        will: Publication,
+        will: Publication | None,
         subscriptions: Sequence[str],
         inbox: Inbox,
     ) -> None:
@@ -177,6 +177,9 @@ class Connection:
     def _end(self, failure: LinkFailure) -> None:
         self._thread.join()  # it has nothing left to do
         self.ended.set_result(failure)
+        for received in self._early:  # nobody takes them any more, and so they must not count as waiting
+            self._inbox.forget(received)
+        self._early.clear()
         if not self._opened.done():
             self._opened.set_exception(failure)
         for sending in self._session.unsettled():
@@ -191,6 +194,13 @@ class Connection:
             sending.done.set_result(None)
         else:
             sending.done.set_exception(error)
+
+
+def not_known(failure: LinkFailure) -> NotConnectedError:
+    """For a message whose connection ended before it was confirmed."""
+    return NotConnectedError(
+        f"The broker did not confirm the message: {failure.reason}.", hint="It may have arrived; send it again."
+    )
 
 
 def not_connected(failure: LinkFailure | None = None) -> NotConnectedError:

@@ -25,7 +25,7 @@ class Connector:
     """Remembers what worked. Its methods can be cancelled at any moment and leave nothing behind."""
 
     def __init__(
-        self, settings: LinkSettings, *, will: Publication, subscriptions: Sequence[str], inbox: Inbox
+        self, settings: LinkSettings, *, will: Publication | None, subscriptions: Sequence[str], inbox: Inbox
     ) -> None:
         self._settings = settings
         self._will = will

@@ -40,6 +40,10 @@ class Inbox:
         """It counts from here on, though the loop has not seen it yet."""
         self._count(1, received.size_bytes)
 
+    def forget(self, received: Received) -> None:
+        """It will not be put: its connection ended first."""
+        self._count(-1, -received.size_bytes)
+
     def _count(self, messages: int, size_bytes: int) -> None:
         with self._counting:
             self._waiting_messages += messages

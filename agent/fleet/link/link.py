@@ -31,7 +31,7 @@ _log = logging.getLogger("agent.fleet.link")
 
 
 class Link:
-    """`will` is what the broker publishes when this device is gone; `close` publishes it too.
+    """`will` is what the broker publishes when this client is gone, if anything; `close` publishes it too.
 
     `run` belongs into a task; `events` has one reader. `clock` is monotonic, `dice` uniform in [0, 1).
     """
@@ -40,7 +40,7 @@ class Link:
         self,
         settings: LinkSettings,
         *,
-        will: Publication,
+        will: Publication | None,
         subscriptions: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
         dice: Callable[[], float] = random.random,
@@ -240,9 +240,10 @@ class Link:
         connection = self._connection
         if connection is None or connection.ended.done():
             return
-        with contextlib.suppress(EdgeAgentError, TimeoutError):
-            async with asyncio.timeout(FAREWELL_S):
-                await connection.publish(self._farewell or self._will)
+        if self._farewell is not None:
+            with contextlib.suppress(EdgeAgentError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await connection.publish(self._farewell)
         await connection.leave()
 
     async def _drop(self) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from agent.errors import EdgeAgentError, NotConnectedError, PublishRefusedError
+from agent.errors import EdgeAgentError, PublishRefusedError
 from agent.fleet.link.address import Address
 from agent.fleet.link.client import (
     CONNECTION_LOST,
@@ -20,6 +19,7 @@ from agent.fleet.link.client import (
     code_of,
     limit_of,
     received_of,
+    without_payload,
 )
 from agent.fleet.link.credentials import Credentials
 from agent.fleet.link.dial import dial
@@ -30,12 +30,12 @@ from agent.fleet.link.messages import Protocol, Publication, Received
 from agent.fleet.link.reports import Acknowledgement, Leave, Limits, Mailbox, Opened, Order, Sending, Settled
 from agent.fleet.link.settings import LinkSettings
 from agent.fleet.link.stream import Stream
+from agent.fleet.link.subscribing import Subscribing
 from agent.fleet.link.waker import StoppedError, Waker
 from agent.fleet.topics import matches
 
-FILTERS_AT_ONCE: Final = 8
-"""AWS IoT takes no more in one SUBSCRIBE."""
 FULL_PAUSE_S: Final = 0.02
+FULL_READ_BYTES: Final = 64 * 1024
 
 _log = logging.getLogger("agent.fleet.link")
 
@@ -68,7 +68,7 @@ class Session:
         version: Protocol,
         credentials: Credentials,
         *,
-        will: Publication,
+        will: Publication | None,
         subscriptions: Sequence[str],
         waker: Waker,
         mailbox: Mailbox,
@@ -80,7 +80,7 @@ class Session:
         self._version: Protocol = version
         self._credentials = credentials
         self._will = will
-        self._subscriptions = tuple(subscriptions)
+        self._subscribing = Subscribing(subscriptions)
         self._waker = waker
         self._mailbox = mailbox
         self._inbox = inbox
@@ -89,11 +89,11 @@ class Session:
         self._stream: Stream | None = None
         self._inspector = Inspector(settings.max_packet_bytes, version5=version == "5")
         self._sent: dict[int, Sending] = {}
-        self._asked: dict[int, tuple[str, ...]] = {}
-        """Filters by the SUBSCRIBE that is not answered yet."""
-        self._refused: list[str] = []
         self._connack: tuple[bool, Limits] | None = None
         self._ready = False
+        self._read_again_at = 0.0
+        self._paused_at_bytes = 0
+        """While the daemon has enough to do: a flood must not take all of a core just to be thrown away."""
         self._leaving = False
         self.orders: deque[Order] = deque()
         self.verdict: LinkFailure | None = None
@@ -150,7 +150,12 @@ class Session:
             if reading and (readable or stream.buffered):
                 self._check(client.loop_read())
                 self._report_oversized(client)
+                if self._inbox.full and stream.received_bytes - self._paused_at_bytes >= FULL_READ_BYTES:
+                    self._paused_at_bytes = stream.received_bytes
+                    self._read_again_at = time.monotonic() + FULL_PAUSE_S
             self._check(client.loop_misc())
+            if self._connack and not self._ready and self._inbox.overfull:
+                self._open()  # what a resumed session brings stands before the answer to SUBSCRIBE: it is taken first
             if not self._ready and time.monotonic() >= deadline:
                 what = "confirm the subscriptions" if self._connack else "answer"
                 raise LinkFailure(Kind.UNREACHABLE, f"the broker did not {what} in time")
@@ -163,9 +168,11 @@ class Session:
 
     def _may_read(self) -> bool:
         """Not while the daemon has enough to do; but confirmations, which it may be waiting for, come the same way."""
-        if not self._ready or not self._inbox.full:
-            return True  # a resumed session may bring more than we ask for, and the answer to SUBSCRIBE comes behind it
-        return bool(self._sent) and not self._inbox.overfull
+        if self._connack is None or not self._inbox.full:
+            return True
+        if self._inbox.overfull or not (self._sent or self._subscribing.pending):
+            return False
+        return time.monotonic() >= self._read_again_at
 
     def _take_orders(self, client: Client) -> None:
         while self.orders:
@@ -229,28 +236,27 @@ class Session:
             retain=limit_of(properties, "RetainAvailable", 1) == 1,
         )
         self._connack = bool(flags.session_present), limits
-        for start in range(0, len(self._subscriptions), FILTERS_AT_ONCE):
-            filters = self._subscriptions[start : start + FILTERS_AT_ONCE]
-            packet_id = self._client.send_subscribe(filters)
-            if packet_id is not None:
-                self._asked[packet_id] = filters
+        self._subscribing.send(self._client)
         self._open_if_answered()
 
     @_guarded
     def _on_subscribe(self, _client: Client, _data: object, packet_id: int, reasons: Any, _properties: Any) -> None:
-        filters = self._asked.pop(packet_id, ())
-        for filter, reason in itertools.zip_longest(filters, reasons[: len(filters)]):
-            if reason is None or code_of(reason)[0] >= 0x80:
-                self._refused.append(filter)
-        if filters:
-            self._open_if_answered()
+        refused = self._subscribing.answered(packet_id, reasons)
+        for filter in refused if self._ready else ():
+            _log.warning("the broker does not let this device subscribe to %s", filter)
+        self._open_if_answered()
 
     def _open_if_answered(self) -> None:
-        if self._asked or self._connack is None:
-            return
+        if not self._subscribing.pending and not self._ready:
+            self._open()
+
+    def _open(self) -> None:
+        assert self._connack is not None
         self._ready = True
         session_present, limits = self._connack
-        self._mailbox.post(Opened(session_present=session_present, refused=tuple(self._refused), limits=limits))
+        self._mailbox.post(
+            Opened(session_present=session_present, refused=tuple(self._subscribing.refused), limits=limits)
+        )
 
     @_guarded
     def _on_message(self, client: Client, _data: object, message: Any) -> None:
@@ -258,24 +264,13 @@ class Session:
 
     def _report_oversized(self, client: Client) -> None:
         while self._inspector.oversized:
-            found = self._inspector.oversized.popleft()
-            self._deliver(
-                client,
-                Received(
-                    topic=found.topic,
-                    payload=b"",
-                    qos=found.qos,
-                    retain=found.retain,
-                    duplicate=found.duplicate,
-                    oversized_bytes=found.packet_bytes,
-                    packet_id=found.packet_id,
-                    connection=self._number,
-                ),
-            )
+            self._deliver(client, without_payload(self._inspector.oversized.popleft(), self._number))
 
     def _deliver(self, client: Client, received: Received) -> None:
-        """What was not subscribed to, or long ago with other settings, is acknowledged and forgotten."""
-        if not any(matches(filter, received.topic) for filter in self._subscriptions):
+        """What was not subscribed to, or long ago with other settings, is acknowledged and forgotten. So is a flood of
+        QoS 0 while confirmations are waited for, which come behind it: else both sides would wait for ever."""
+        drowned = self._ready and self._inbox.full and not received.qos
+        if drowned or not any(matches(filter, received.topic) for filter in self._subscribing.filters):
             self.ignored_messages += 1
             if received.qos:
                 client.ack(received.packet_id, received.qos)
@@ -305,10 +300,3 @@ class Session:
         if flags.is_disconnect_packet_from_server:
             code, name = code_of(reason)
             raise of_code(code, name, Kind.LOST)
-
-
-def not_known(failure: LinkFailure) -> NotConnectedError:
-    """For a message whose connection ended before it was confirmed."""
-    return NotConnectedError(
-        f"The broker did not confirm the message: {failure.reason}.", hint="It may have arrived; send it again."
-    )

@@ -8,6 +8,7 @@ from typing import Literal
 
 from agent.fleet.link.address import Address
 from agent.fleet.link.backoff import Pauses
+from agent.fleet.link.messages import QoS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class LinkSettings:
     pauses: Pauses = field(default_factory=Pauses)
     max_packet_bytes: int = 256 * 1024
     in_flight: int = 32
+    subscription_qos: QoS = 1
+    """0: retained messages come without the limit of the broker's queue, and what comes may be lost."""
     watch_s: float = 10.0
     """How often the files are looked at."""
 

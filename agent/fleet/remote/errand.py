@@ -100,7 +100,7 @@ class Errand:
 
     async def __aenter__(self) -> Errand:
         settings = for_remote(self._settings)
-        self._link = await self._stack.enter_async_context(connecting(settings, self._filters(), root=self._fleet.root))
+        self._link = await self._stack.enter_async_context(connecting(settings, self._filters()))
         self._listening = asyncio.create_task(self._guard(self._listen()), name="answers")
         self._working = [
             asyncio.create_task(self._guard(self._send_all()), name="sending"),
@@ -256,7 +256,7 @@ class Errand:
             return False
         before = self.answers.answered
         with contextlib.suppress(EdgeAgentError):  # the line in use has its own troubles, and says them
-            found = await look(self._settings, self._filters(), root=self._fleet.root, quiet_s=self._quiet_s)
+            found = await look(self._settings, self._filters(), quiet_s=self._quiet_s)
             for received in found:
                 await self._take(received)
         return self.answers.answered > before

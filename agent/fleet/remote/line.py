@@ -12,7 +12,7 @@ from typing import Final
 from agent.errors import ForbiddenError, NotConnectedError
 from agent.fleet.link.backoff import Pauses
 from agent.fleet.link.link import Link
-from agent.fleet.link.messages import Connected, Disconnected, Event, Publication, Received
+from agent.fleet.link.messages import Connected, Disconnected, Event, Received
 from agent.fleet.link.settings import LinkSettings
 
 PACKET_BYTES: Final = 1024 * 1024
@@ -37,10 +37,9 @@ def for_remote(settings: LinkSettings) -> LinkSettings:
 
 
 @contextlib.asynccontextmanager
-async def connecting(settings: LinkSettings, subscriptions: Sequence[str], *, root: str) -> AsyncIterator[Link]:
-    """A running link. Its last will says nothing, on a topic that nobody reads."""
-    farewell = Publication(topic=f"{root}/fleet/{settings.client_id}", qos=0)
-    link = Link(settings, will=farewell, subscriptions=subscriptions)
+async def connecting(settings: LinkSettings, subscriptions: Sequence[str]) -> AsyncIterator[Link]:
+    """A running link, without a last will: nobody misses it."""
+    link = Link(settings, will=None, subscriptions=subscriptions)
     running = asyncio.create_task(link.run(), name="link")
     try:
         yield link

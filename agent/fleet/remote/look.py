@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from agent.fleet.link.messages import Connected, Received
@@ -15,19 +16,21 @@ QUIET_S: Final = 1.0
 LIMIT_S: Final = 60.0
 MESSAGE_BYTES: Final = 256 * 1024
 ALL_BYTES: Final = 256 * 1024 * 1024
-QUEUE: Final = 1000
-"""mosquitto and EMQX queue no more for one client unless they are told to, and drop the rest."""
 
 
 async def look(
-    settings: LinkSettings, filters: Sequence[str], *, root: str, quiet_s: float = QUIET_S, limit_s: float = LIMIT_S
+    settings: LinkSettings, filters: Sequence[str], *, quiet_s: float = QUIET_S, limit_s: float = LIMIT_S
 ) -> list[Received]:
-    """By a connection of its own. Raises `NotConnectedError`, `ForbiddenError`."""
+    """By a connection of its own, and with QoS 0: brokers hold a thousand messages of QoS 1 for one client and drop the
+    rest, but send those of QoS 0 on as fast as the line takes them.
+
+    Raises `NotConnectedError`, `ForbiddenError`.
+    """
     loop = asyncio.get_running_loop()
     end = loop.time() + limit_s
     found: list[Received] = []
     size_bytes = 0
-    async with connecting(for_remote(settings), filters, root=root) as link:
+    async with connecting(replace(for_remote(settings), subscription_qos=0), filters) as link:
         try:
             async with asyncio.timeout_at(None) as patience:
                 async for event in messages(link):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from agent.fleet.telemetry.sample import Values
 from agent.fleet.telemetry.source import Look, Reading
@@ -19,6 +20,15 @@ from agent.hardware.sensors.temperature import read_temperature
 from agent.hardware.sensors.throttling import read_throttling
 
 
+class ScopedMeter(PowerMeter, Protocol):
+    """`agent.fleet.telemetry.meter.BoardMeter` is one."""
+
+    @property
+    def scope(self) -> str | None:
+        """What the watts cover."""
+        ...
+
+
 @dataclass
 class BoardSource:
     """`folder` is where models and telemetry lie. Files are read in a thread: a broken sensor may block."""
@@ -26,7 +36,7 @@ class BoardSource:
     folder: Path
     root: Path = Path("/")
     run: Runner | None = None
-    meter: PowerMeter | None = None
+    meter: ScopedMeter | None = None
     type: str = field(default="board", init=False)
     _cpu: CpuTimes | None = field(default=None, init=False)
     _throttle_count: int | None = field(default=None, init=False)
@@ -59,6 +69,7 @@ class BoardSource:
             "disk_total_bytes": disk.total_bytes if disk else None,
             "power_watts": round(power.watts, 2) if power else None,
             "energy_joules": round(power.energy_joules, 1) if power and power.energy_joules is not None else None,
+            "power_of": self.meter.scope if self.meter and power else None,
         }
 
     def _look(self) -> Look:

@@ -50,6 +50,10 @@ class Filter:
     _recorded: dict[str, Scalar] | None = field(default=None, init=False)
     _recorded_at: float = field(default=0.0, init=False)
 
+    def forget(self) -> None:
+        """The next values pass, whatever they are."""
+        self._recorded = None
+
     def passes(self, values: Values, now: float) -> bool:
         """Whether to record it; if so, it is what the next one is compared with."""
         found = flat(values)

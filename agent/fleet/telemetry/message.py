@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from agent.fleet.telemetry.run import Run
 from agent.fleet.telemetry.sample import Kind
-from agent.fleet.telemetry.store import Run
 
 Format = Literal["batch", "thin-edge"]
 

@@ -20,55 +20,30 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from agent.errors import EdgeAgentError
-from agent.fleet.telemetry import database
+from agent.fleet.database import DamagedError
 from agent.fleet.telemetry.change import Change, TypeChange
 from agent.fleet.telemetry.clock import Clock, Stamp
+from agent.fleet.telemetry.database import OUTBOX
 from agent.fleet.telemetry.line import Line, give_up
+from agent.fleet.telemetry.run import Run
 from agent.fleet.telemetry.sample import Kind, Values, encode
-from agent.fleet.telemetry.store import Run, Store
-from agent.fleet.telemetry.wear import Wear, Written
+from agent.fleet.telemetry.state import OutboxLimits, OutboxState
+from agent.fleet.telemetry.store import Store
+from agent.fleet.telemetry.trouble import Trouble
+from agent.fleet.telemetry.wear import Wear
 
 T = TypeVar("T")
 
 FORGET_S: Final = 5.0
 """So long after they were confirmed samples may stay on the disk: they go together, with fewer writes."""
 EXPIRE_S: Final = 3600.0
-RETRY_FIRST_S: Final = 30.0
-RETRY_CAP_S: Final = 900.0
 FLUSH_BYTES: Final = 64 * 1024
 
 _log = logging.getLogger("agent.fleet.telemetry")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutboxLimits:
-    """`cap_bytes` is for the files on the disk, `memory_bytes` for samples that are not on it. Measurements are
-    dropped when they are older than `keep_s`; 0 keeps them."""
-
-    cap_bytes: int = 16 * 1024 * 1024
-    memory_bytes: int = 1024 * 1024
-    flush_s: float = 300.0
-    keep_s: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class OutboxState:
-    """`trouble` says why nothing can be written at present. What was dropped and expired is by type, since the
-    database was made."""
-
-    samples: int
-    memory_samples: int
-    disk_bytes: int
-    dropped: dict[str, int]
-    expired: dict[str, int]
-    written: Written
-    written_last_hour: Written
-    trouble: str | None
 
 
 class Outbox:
@@ -83,9 +58,7 @@ class Outbox:
         self._lock = asyncio.Lock()
         self._lines: dict[str, Line] = {}
         self._wear = Wear()
-        self._trouble: str | None = None
-        self._retry_at = 0.0
-        self._retry_s = RETRY_FIRST_S
+        self._trouble = Trouble()
         self._forget_at: float | None = None
         self._expire_at = 0.0
         self._disk_bytes = 0
@@ -181,9 +154,9 @@ class Outbox:
         """Writes what is due now; in how many seconds something will be."""
         async with self._lock:
             now = self._clock.up()
-            if self._trouble is None:
+            if self._trouble.reason is None:
                 await self._flush_due(now)
-            if self._trouble is not None and now >= self._retry_at:
+            if self._trouble.reason is not None and now >= self._trouble.retry_at:
                 if self._store is None:
                     await self._open()
                 await self._flush(everything=True)
@@ -211,7 +184,7 @@ class Outbox:
             expired={line.name: line.expired for line in self._lines.values() if line.expired},
             written=self._wear.total,
             written_last_hour=self._wear.last_hour(now),
-            trouble=self._trouble,
+            trouble=self._trouble.reason,
         )
 
     async def _read_stored(self, line: Line, after: int, limit_bytes: int) -> Run | None:
@@ -279,7 +252,7 @@ class Outbox:
         self.arrived.set()
 
     async def _open(self) -> None:
-        """Opens the file; a damaged one is put aside and made anew."""
+        """Opens the file; a damaged one is set aside and made anew."""
         store = await self._try(self._opened)
         if store is not None:
             self._adopt(store)
@@ -297,10 +270,9 @@ class Outbox:
 
         try:
             return make()
-        except database.DamagedError as error:
-            with database.translated(self._path):
-                aside = database.put_aside(self._path)
-            _log.error("%s It was put aside as %s; what it held is lost.", error.message, aside.name)
+        except DamagedError as error:
+            aside = OUTBOX.set_aside(self._path)
+            _log.error("%s It was set aside as %s; what it held is lost.", error.message, aside.name)
             return make()
 
     def _adopt(self, store: Store) -> None:
@@ -324,7 +296,7 @@ class Outbox:
         """What `work` gives, in the thread; None where the disk does not let it, which is said."""
         try:
             result = await self._in_thread(work)
-        except database.DamagedError as error:
+        except DamagedError as error:
             store, self._store = self._store, None
             if store is not None:
                 store.abandon()
@@ -332,24 +304,19 @@ class Outbox:
         except EdgeAgentError as error:
             self._stumble(error)
         else:
-            if self._trouble is not None:
+            if self._trouble.worked():
                 _log.warning("the outbox is on the disk again")
-                self._trouble = None
-            self._retry_s = RETRY_FIRST_S
             return result
         return None
 
     def _stumble(self, error: EdgeAgentError, *, soon: bool = False) -> None:
-        if self._trouble is None:
+        if self._trouble.stumbled(error.message, self._clock.up(), soon=soon):
             _log.error("%s Telemetry is kept in memory only.", error)
-        self._trouble = error.message
-        self._retry_at = self._clock.up() + (0.0 if soon else self._retry_s)
-        self._retry_s = min(self._retry_s * 2, RETRY_CAP_S)
         self._wake.set()
 
     def _next_s(self, now: float) -> float:
-        if self._trouble is not None:
-            return max(0.1, self._retry_at - now)
+        if self._trouble.reason is not None:
+            return max(0.1, self._trouble.retry_at - now)
         due = [now + EXPIRE_S]
         due += [line.pending[0].stamp.up_s + self._limits.flush_s for line in self._lines.values() if line.pending]
         if self._forget_at is not None:

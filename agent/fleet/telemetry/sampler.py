@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, TypeVar
@@ -24,6 +25,8 @@ ALARM: Final = "alarm"
 """The type under which the history of all alarms is kept."""
 _WATCH: Final = ""
 _NEVER_S: Final = 3600.0
+REFRESH_S: Final = 60.0
+"""Whoever may write to the broker can ask for it, so it is not done more often."""
 
 T = TypeVar("T")
 _log = logging.getLogger("agent.fleet.telemetry")
@@ -53,23 +56,45 @@ class Sampler:
         self._broken: set[str] = set()
         intervals_s = {type: measured[type].interval_s for type in self._sources}
         self._schedule = Schedule({_WATCH: watch_s, **intervals_s}, clock.up())
+        self._refresh_from = clock.up()
+        """Before then nobody gets everything anew."""
+        self._refresh_at: float | None = None
+        self._wake = asyncio.Event()
+
+    def refresh(self) -> None:
+        """Somebody has forgotten what was sent: everything is measured and recorded anew, at most once a minute."""
+        self._refresh_at = max(self._clock.up(), self._refresh_from)
+        self._wake.set()
 
     async def run(self) -> None:
         """Until it is cancelled."""
         while True:
+            self._wake.clear()
             wait_s = await self.step()
-            await asyncio.sleep(wait_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
 
     async def step(self) -> float:
         """Does what is due; in how many seconds something will be."""
-        due = self._schedule.due(self._clock.up())
+        now = self._clock.up()
+        if self._refresh_at is not None and now >= self._refresh_at:
+            self._refresh_at, self._refresh_from = None, now + REFRESH_S
+            self._schedule.hasten(now)
+            for filter in self._filters.values():
+                filter.forget()
+        due = self._schedule.due(now)
         if _WATCH in due:
             await self.watch()
         for type in due:
             if type != _WATCH:
                 await self._measure(self._sources[type])
-        wait_s = self._schedule.wait_s(self._clock.up())
-        return _NEVER_S if wait_s is None else wait_s
+        now = self._clock.up()
+        wait_s = self._schedule.wait_s(now)
+        waits = [_NEVER_S if wait_s is None else wait_s]
+        if self._refresh_at is not None:
+            waits.append(max(0.0, self._refresh_at - now))
+        return min(waits)
 
     async def watch(self) -> None:
         """A quick look at all sources, for alarms and events."""

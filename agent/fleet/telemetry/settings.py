@@ -10,9 +10,9 @@ from agent.errors import ConfigError
 from agent.fleet.telemetry.alarms import Rule
 from agent.fleet.telemetry.deadband import Deadband
 from agent.fleet.telemetry.message import Format
-from agent.fleet.telemetry.outbox import OutboxLimits
 from agent.fleet.telemetry.rules import MEASURED, HeatLimits, Measured, alarm_rules
 from agent.fleet.telemetry.sender import SenderOptions
+from agent.fleet.telemetry.state import OutboxLimits
 
 DAY_S = 86_400.0
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from agent.errors import EdgeAgentError
-from agent.fleet.telemetry import database
+from agent.fleet.database import PAGE_BYTES, DamagedError, transaction, used_bytes
 from agent.fleet.telemetry.block import Block, DamagedBlockError, pack
 from agent.fleet.telemetry.change import Change, TypeChange, TypeRow
 from agent.fleet.telemetry.clock import Stamp
+from agent.fleet.telemetry.database import OUTBOX
 from agent.fleet.telemetry.eviction import Candidate, victims
+from agent.fleet.telemetry.run import Run
 from agent.fleet.telemetry.sample import Kind
 from agent.fleet.telemetry.wear import Written
 
@@ -24,36 +26,22 @@ LOG_ROOM_BYTES: Final = 1024 * 1024
 """Of the cap, for the log: it grows past the above in a transaction that drops much."""
 _FULL_SHARE: Final = 0.94
 """Down to so much of the room is dropped at once, so that it is not done at each write."""
-_FRAME_BYTES: Final = database.PAGE_BYTES + 24
+_FRAME_BYTES: Final = PAGE_BYTES + 24
 _LOG_HEADER_BYTES: Final = 32
 
 
-@dataclass(slots=True)
-class Run:
-    """Samples of one type and boot, numbered from `first` on without a gap."""
-
-    first: int
-    boot: str
-    offset_s: float
-    lines: list[bytes] = field(default_factory=list)
-
-    @property
-    def last(self) -> int:
-        return self.first + len(self.lines) - 1
-
-
 class Store:
-    """Raises, from every method, `DamagedError` for a file that can only be put aside, else `StoreError`,
+    """Raises, from every method, `DamagedError` for a file that can only be set aside, else `StoreError`,
     `DiskFullError` or `UnavailableError`, and has changed nothing then."""
 
     def __init__(self, path: Path, *, cap_bytes: int, boot: str, offset_s: float) -> None:
         self.path = path
-        self._room_bytes = max(database.PAGE_BYTES * 32, cap_bytes * 7 // 8 - LOG_ROOM_BYTES)
-        self._connection = database.connect(path)
+        self._room_bytes = max(PAGE_BYTES * 32, cap_bytes * 7 // 8 - LOG_ROOM_BYTES)
+        self._connection = OUTBOX.connect(path)
         self._written = Written()
         self._log_bytes = self._log_size()
         try:
-            with database.translated(path):
+            with OUTBOX.translated(path):
                 self.log, self._writes = self._connection.execute("SELECT name, writes FROM log").fetchone()
                 self._boots: dict[int, tuple[str, float]] = {
                     number: (name, offset)
@@ -66,21 +54,21 @@ class Store:
                 self.raised: dict[str, bytes] = dict(self._connection.execute("SELECT name, body FROM raised"))
         except (TypeError, ValueError) as error:
             self._connection.close()
-            raise database.DamagedError(f"The outbox {path} holds what nobody wrote ({error}).") from error
+            raise DamagedError(f"The outbox {path} holds what nobody wrote ({error}).") from error
         except BaseException:
             self._connection.close()
             raise
 
     def apply(self, change: Change) -> dict[str, TypeRow]:
         """What is there afterwards of every type."""
-        with database.translated(self.path):
+        with OUTBOX.translated(self.path):
             if self._log_bytes >= CHECKPOINT_BYTES:
                 self._checkpoint()
             # Taken back as a whole if the transaction fails.
             rows, boots, writes = dict(self.rows), dict(self._boots), self._writes
             boot_id = self._boot_id
             try:
-                with database.transaction(self._connection):
+                with transaction(self._connection, durable=False):
                     self._note_boot(change.offset_s)
                     for one in change.types:
                         self._change(one)
@@ -108,7 +96,7 @@ class Store:
         run: Run | None = None
         size_bytes = 0
         damaged: list[tuple[int, int]] = []
-        with database.translated(self.path):
+        with OUTBOX.translated(self.path):
             cursor = self._connection.execute(
                 "SELECT first, last, boot, time_s, up_s, body FROM blocks WHERE type = ? AND last > ? ORDER BY last",
                 (row.id, after),
@@ -145,13 +133,12 @@ class Store:
 
     @property
     def used_bytes(self) -> int:
-        pages = self._pragma("page_count") - self._pragma("freelist_count")
-        return pages * database.PAGE_BYTES
+        return used_bytes(self._connection)
 
     def close(self) -> None:
         """The log goes into the database. Raises nothing."""
         with contextlib.suppress(EdgeAgentError):  # the log is taken up by whoever opens the file next
-            with database.translated(self.path):
+            with OUTBOX.translated(self.path):
                 self._checkpoint()
         self._connection.close()
 
@@ -281,7 +268,7 @@ class Store:
 
     def _drop_damaged(self, row: TypeRow, damaged: Sequence[tuple[int, int]]) -> None:
         before = dict(self.rows)
-        with database.transaction(self._connection):
+        with transaction(self._connection, durable=False):
             for _, last in damaged:
                 row, count = self._delete(row, "last = ?", (last,))
                 row = replace(row, dropped=row.dropped + count)
@@ -313,7 +300,7 @@ class Store:
         """Each page of the log is written once more, at most."""
         pages = min((self._log_bytes - _LOG_HEADER_BYTES) // _FRAME_BYTES, self._pragma("page_count"))
         self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._written = self._written.plus(Written(0, max(0, pages) * database.PAGE_BYTES, 2))
+        self._written = self._written.plus(Written(0, max(0, pages) * PAGE_BYTES, 2))
         self._log_bytes = 0
 
     def _pragma(self, name: str) -> int:

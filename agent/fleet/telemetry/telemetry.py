@@ -19,7 +19,7 @@ from typing import Final
 
 from agent.fleet.link.messages import Connected, Disconnected, Event, Received
 from agent.fleet.telemetry.clock import Clock
-from agent.fleet.telemetry.outbox import Outbox, OutboxState
+from agent.fleet.telemetry.outbox import Outbox
 from agent.fleet.telemetry.own import OwnSource
 from agent.fleet.telemetry.publisher import Publisher
 from agent.fleet.telemetry.raised import RaisedAlarms
@@ -35,6 +35,7 @@ from agent.fleet.telemetry.settings import (
     sender_options,
 )
 from agent.fleet.telemetry.source import Source
+from agent.fleet.telemetry.state import OutboxState
 from agent.fleet.topics import Topics
 
 EVENTS: Final = ((Kind.EVENT, "daemon"), (Kind.EVENT, "model"))
@@ -113,6 +114,10 @@ class Telemetry:
         """Something happened. It is on the disk when this returns. Raises `TooLargeError`."""
         await self._opened.wait()
         await self._outbox.keep(Kind.EVENT, type, {"text": text, **(values or {})})
+
+    def refresh(self) -> None:
+        """Whoever reads the measurements has lost them: they are all sent anew, soon."""
+        self._sampler.refresh()
 
     @property
     def state(self) -> TelemetryState:

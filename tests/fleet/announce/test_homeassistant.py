@@ -23,8 +23,8 @@ from agent.fleet.announce.sensors import ALARMS, SENSORS
 from agent.fleet.telemetry.board import BoardSource
 from agent.fleet.telemetry.message import batch, single
 from agent.fleet.telemetry.rules import alarm_rules
+from agent.fleet.telemetry.run import Run
 from agent.fleet.telemetry.sample import Kind
-from agent.fleet.telemetry.store import Run
 from agent.fleet.topics import Topics
 from agent.store.store import Listing
 from tests.fleet.announce.scripted import ABOUT, TOPICS, P, served, stored

@@ -15,6 +15,20 @@ from tests.fleet.announce.scripted import broken, served, stored
 FILE = {"format": "gguf", "quantization": "Q4_K_M", "bytes": 10}
 
 
+def test_updates_are_told_beside_the_models_also_of_one_that_is_not_here_yet() -> None:
+    updates = {
+        "rev": "7",
+        "error": "no",
+        "models": {"m": {"update": {"state": "trying"}, "rejected": {"3": "too slow"}}, "n": {"update": {}}},
+    }
+    twin = models_twin([served("m", "1")], Listing(models=(), broken=()), updates)
+    assert (twin["rev"], twin["error"]) == ("7", "no")
+    assert twin["models"]["m"]["version"] == "1"
+    assert twin["models"]["m"]["rejected"] == {"3": "too slow"}
+    assert twin["models"]["n"] == {"state": "absent", "update": {}}
+    assert models_twin([], Listing(models=(), broken=())) == {"models": {}}
+
+
 @pytest.mark.parametrize(
     ("models", "versions", "trouble", "expected"),
     [

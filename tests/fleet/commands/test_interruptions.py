@@ -67,6 +67,7 @@ async def test_a_restart_that_is_under_way_when_the_daemon_stops_is_done_at_the_
         ("agent", Instance("boot", "a"), Instance("boot", "a"), False),
         ("device", Instance("boot", "a"), Instance("next", "b"), True),
         ("device", Instance("boot", "a"), Instance("boot", "b"), False),
+        ("device", Instance("process-1", "a"), Instance("process-2", "b"), False),  # nothing here knows the boot
     ],
 )
 def test_a_restart_is_recognized_by_the_instance(what: str, then: Instance, now: Instance, done: bool) -> None:

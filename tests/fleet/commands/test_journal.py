@@ -11,7 +11,7 @@ from agent.errors import DiskFullError
 from agent.fleet.commands.entry import Entry, Key, digest_of
 from agent.fleet.commands.expiry import Deadline
 from agent.fleet.commands.journal import Journal
-from agent.fleet.commands.keeping import DAY_S, HOUR_S, Keeping
+from agent.fleet.commands.keeping import DAY_S, HOUR_S, Keeping, keeping_for
 from agent.fleet.commands.states import State
 
 FOREVER = Deadline(expires_at=None, left_s=None, arrived_up_s=0, arrived_wall_s=0, boot="b")
@@ -98,7 +98,7 @@ def test_only_the_end_of_an_old_command_is_kept_and_it_is_known_still(path: Path
     clock.now += Keeping().remember_s - 1
     journal.prune()
     assert journal.find([first.key])
-    clock.now += 2
+    clock.now += Keeping().remember_s + 1  # since it came last
     journal.prune()
     assert not journal.find([first.key])
 
@@ -253,3 +253,23 @@ def test_a_newer_version_s_file_is_left_alone(path: Path, clock: Clock) -> None:
     with pytest.raises(Exception, match="newer version"):
         Journal(path, clock=clock).open()
     assert list(path.parent.glob("*.damaged-*")) == []
+
+
+def test_what_still_comes_is_still_known_after_any_time(path: Path, clock: Clock) -> None:
+    """A retained command whose answer the broker does not let the device write comes at each connect, for ever."""
+    journal = Journal(path, keeping=Keeping(details=0), clock=clock)
+    key = ended(journal, "1").key
+    for _ in range(10):
+        clock.now += 10 * DAY_S
+        journal.prune()
+        assert journal.find([key])[key].state is State.SUCCESSFUL
+    clock.now += 15 * DAY_S
+    journal.prune()
+    assert journal.find([key]) == {}
+
+
+@pytest.mark.parametrize(
+    ("session_expiry_s", "days"), [(0, 14), (7 * DAY_S, 14), (30 * DAY_S, 60), (4_294_967_294, 99_420)]
+)
+def test_a_command_is_known_for_longer_than_the_broker_can_keep_it(session_expiry_s: float, days: float) -> None:
+    assert keeping_for(session_expiry_s).remember_s == pytest.approx(days * DAY_S, abs=DAY_S)

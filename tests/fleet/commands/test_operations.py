@@ -44,6 +44,10 @@ class Handheld:
     async def diagnose(self) -> Mapping[str, Any]:
         return {"mqtt": {"url": "mqtt://me:pw@host", "password": "hunter2"}, "models": [{"name": "m", "tokens": 3}]}
 
+    async def update_model(self, name: str, version: str | None, policy: Mapping[str, Any]) -> Mapping[str, Any]:
+        self.asked.append((name, version, policy))
+        return {"model": name, "version": version or "3", "state": "committed"}
+
     async def models_changed(self) -> None:
         self.asked.append("models_changed")
 
@@ -130,6 +134,9 @@ def test_what_the_schema_refuses_is_refused(name: str, data: st.DataObject) -> N
         ("restart", {"what": "everything"}, "args.what"),
         ("model_load", {}, "model"),
         ("benchmark", {"runs": 100}, "args.runs"),
+        ("model_update", {}, "model"),
+        ("model_update", {"model": "m", "policy": {"urgent": 2}}, "args.policy.urgent"),
+        ("model_update", {"model": "m", "policy": {"speed": 2}}, "args.policy"),
     ],
 )
 def test_what_is_wrong_with_the_arguments_is_said(name: str, args: dict[str, Any], words: str) -> None:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from agent.fleet.link.backoff import Pauses
+from agent.fleet.link.inbox import HARD, ROOM_MESSAGES
 from agent.fleet.link.messages import Connected, Disconnected, Received
 from tests.fleet.broker import Broker
 from tests.fleet.link.linked import COMMAND, Linked, soon, until
@@ -208,3 +209,42 @@ async def test_a_mistake_of_ours_ends_one_connection_and_not_the_link(
         await asyncio.to_thread(broker.publish, COMMAND, b"x")
         assert "something went wrong" in (await linked.next(Disconnected)).reason
         assert (await linked.next(Received)).duplicate
+
+
+async def test_messages_before_the_answer_to_subscribe_are_taken_when_there_are_too_many() -> None:
+    """A resumed session may bring more than was asked for; a flood that never ends there fills no memory."""
+
+    async def owing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(CONNACK_5)
+        await reader.read(65_536)
+        writer.write(message(b"owed", qos=0) * (HARD * ROOM_MESSAGES + 500))
+        writer.write(SUBACK + message(b"after"))
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    async with Server(owing) as server, Linked(server.url, polite=False) as linked:
+        assert (await linked.next(Received, lambda received: received.payload == b"after")).qos == 1
+        assert linked.link.state.reconnects == 0
+
+
+async def test_connections_that_end_half_way_leave_nothing_that_counts_as_waiting() -> None:
+    """Each brings messages and then ends before the answer to SUBSCRIBE; the link must go on reading afterwards."""
+    clients = 0
+
+    async def stumbling(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal clients
+        clients += 1
+        await reader.read(65_536)
+        writer.write(CONNACK_5)
+        await reader.read(65_536)
+        if clients <= 3:
+            writer.write(message(b"early", qos=0) * 200)
+            await writer.drain()
+            return
+        writer.write(SUBACK + message(b"whole"))
+        await asyncio.Event().wait()
+
+    async with Server(stumbling) as server, Linked(server.url, polite=False) as linked:
+        assert (await linked.next(Received)).payload == b"whole"
+        assert not linked.link._inbox.full

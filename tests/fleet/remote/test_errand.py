@@ -201,12 +201,25 @@ async def test_the_census_knows_who_is_up_and_who_is_not(broker: Broker) -> None
     assert whole
 
 
-async def test_a_census_that_a_broker_cut_short_says_so(tmp_path: Path) -> None:
-    with Broker(tmp_path / "small") as broker:
-        async with responding(broker.port, [Responder("one")]) as [one]:
-            for number in range(1100):
-                one.service = f"te/device/d{number}/service/edge-agent"
-                one.say("/status/health", {"status": "up"})
-            await one.said()
-            roster, whole = await take_census(settings(broker), FLEET, quiet_s=0.5)
-    assert not whole or len(roster.devices()) == 1101
+async def test_a_census_of_more_devices_than_a_broker_s_queue_holds(broker: Broker) -> None:
+    async with responding(broker.port, [Responder("one")]) as [one]:
+        for number in range(1100):
+            one.service = f"te/device/d{number}/service/edge-agent"
+            one.say("/status/health", {"status": "up"})
+            one.say("/twin/model", {"models": {}})
+            one.say("", {"@type": "service", "name": "edge-agent"})
+        await one.said()
+        await asyncio.to_thread(broker.listen, f"{one.service}/#", 3, timeout_s=5)
+        roster, whole = await take_census(settings(broker), FLEET, quiet_s=0.5)
+    assert (len(roster.devices()), whole) == (1101, True)
+
+
+async def test_a_census_that_a_broker_cut_short_says_so(broker: Broker) -> None:
+    async with responding(broker.port, [Responder("one")]) as [one]:
+        for number in range(1100):
+            one.service = f"te/device/d{number}/service/edge-agent"
+            one.say("/status/health", {"status": "up"})
+        await one.said()
+        await asyncio.to_thread(broker.listen, f"{one.service}/#", 1, timeout_s=5)
+        _, whole = await take_census(settings(broker), FLEET, quiet_s=0.5)
+    assert not whole, "of 1,100 there is a health and nothing else"

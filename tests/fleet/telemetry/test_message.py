@@ -5,8 +5,8 @@ import zlib
 import msgspec
 
 from agent.fleet.telemetry.message import ENVELOPE_BYTES, batch, deflated, single
+from agent.fleet.telemetry.run import Run
 from agent.fleet.telemetry.sample import Kind
-from agent.fleet.telemetry.store import Run
 
 RUN = Run(41, "b" * 36, -1.5, [b'{"time":1,"up":2,"v":3}', b'{"time":2,"up":3,"v":4}'])
 

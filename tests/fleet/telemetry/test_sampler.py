@@ -10,12 +10,13 @@ import msgspec
 
 from agent.fleet.telemetry.alarms import Rule
 from agent.fleet.telemetry.deadband import Deadband
-from agent.fleet.telemetry.outbox import Outbox, OutboxLimits
+from agent.fleet.telemetry.outbox import Outbox
 from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.rules import Measured
 from agent.fleet.telemetry.sample import Kind, Values
 from agent.fleet.telemetry.sampler import Sampler
 from agent.fleet.telemetry.source import Event, Look, Reading
+from agent.fleet.telemetry.state import OutboxLimits
 from tests.fleet.telemetry.device import TOPICS, ScriptedLink, Time, until
 from tests.fleet.telemetry.test_outbox import drained
 
@@ -84,6 +85,17 @@ async def test_a_change_is_recorded_at_the_next_look(tmp_path: Path) -> None:
         board.celsius = 60
         await steps(sampler, outbox, time, 120)
         assert [values["celsius"] for _, values in await drained(outbox, "board")] == [50, 60]
+
+
+async def test_what_was_forgotten_is_recorded_anew_once_a_minute_at_most(tmp_path: Path) -> None:
+    time, board = Time(), Board()
+    async with sampling(tmp_path / "o.db", time, board) as (sampler, outbox, _):
+        await steps(sampler, outbox, time, 7)
+        for _ in range(5):  # a flood
+            sampler.refresh()
+            await steps(sampler, outbox, time, 5)
+        await steps(sampler, outbox, time, 200)
+        assert [values["up"] - 1000 for _, values in await drained(outbox, "board")] == [0, 7, 67]
 
 
 async def test_an_alarm_is_raised_once_kept_over_a_restart_and_cleared(tmp_path: Path) -> None:

@@ -18,5 +18,14 @@ def test_what_was_missed_is_not_made_up_for() -> None:
     assert schedule.wait_s(57) == 3
 
 
+def test_what_is_hastened_is_due_at_once_and_then_as_before() -> None:
+    schedule = Schedule({"a": 10, "never": 0}, began_at=0)
+    schedule.due(0)
+    schedule.hasten(13)
+    assert schedule.wait_s(13) == 0
+    assert schedule.due(13) == ["a"]
+    assert schedule.wait_s(13) == 7
+
+
 def test_nothing_is_ever_due() -> None:
     assert Schedule({"a": 0}, began_at=0).wait_s(5) is None

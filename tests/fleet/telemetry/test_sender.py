@@ -12,10 +12,11 @@ import msgspec
 import pytest
 
 from agent.errors import PublishRefusedError, TooLargeError
-from agent.fleet.telemetry.outbox import Outbox, OutboxLimits
+from agent.fleet.telemetry.outbox import Outbox
 from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.sample import Kind
-from agent.fleet.telemetry.sender import Sender, SenderOptions
+from agent.fleet.telemetry.sender import YIELD_S, Sender, SenderOptions
+from agent.fleet.telemetry.state import OutboxLimits
 from tests.fleet.telemetry.device import TOPICS, ScriptedLink, Time, until
 
 M, E, A = Kind.MEASUREMENT, Kind.EVENT, Kind.ALARM
@@ -241,7 +242,7 @@ async def test_a_backlog_yields_to_whoever_is_served(path: Path) -> None:
         await d.settled()
         assert len(d.link.taken) == 1
         for count in range(2, 6):
-            await d.later(0.25)
+            await d.later(YIELD_S + 0.05)
             assert len(d.link.taken) == count
 
 
@@ -304,7 +305,7 @@ async def test_while_the_device_is_busy_alarms_go_first_then_events(path: Path) 
         await d.record(1, type="alarm", kind=A)
         d.sender.connected()
         for _ in range(3):
-            await d.later(0.25)
+            await d.later(YIELD_S + 0.05)
         topics = [publication.topic for publication in d.link.taken]
         assert topics == [TOPICS.event("alarm"), TOPICS.event("model"), TOPICS.measurement("board")]
 

@@ -30,6 +30,8 @@ def model(**changed: Any) -> ModelSnapshot:
 
 
 class Meter:
+    scope = "the whole board"
+
     def read(self) -> PowerReading | None:
         return PowerReading(watts=4.25, energy_joules=100.0)
 
@@ -44,7 +46,7 @@ async def test_a_raspberry_pi(tmp_path: Path) -> None:
     values = known(await source.read())
     assert values["throttled"] is True
     assert values["throttled_by"] == "under-voltage, throttled"
-    assert values["power_watts"] == 4.25
+    assert (values["power_watts"], values["power_of"]) == (4.25, "the whole board")
     assert values["memory_available_bytes"] > 0
     assert values["disk_free_bytes"] > 0
     readings = (await source.look()).readings

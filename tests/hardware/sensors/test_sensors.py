@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.hardware.sensors.boot import read_boot_id, up_s
+from agent.hardware.sensors.boot import names_a_boot, read_boot_id, up_s
 from agent.hardware.sensors.cpu_share import CpuTimes, busy_share, parse_stat, read_cpu_times
 from agent.hardware.sensors.disk import read_disk
 from agent.hardware.sensors.frequency import read_frequency
@@ -157,8 +157,13 @@ def test_disk_also_of_a_folder_that_is_still_to_be_made(tmp_path: Path) -> None:
 def test_boot(tmp_path: Path) -> None:
     name = "0ca92758-c72e-4acb-b4b9-cd105276c389"
     assert read_boot_id(machine(tmp_path, {"proc/sys/kernel/random/boot_id": name + "\n"})) == name
-    assert read_boot_id(tmp_path / "nothing") != read_boot_id(tmp_path / "nothing")
-    assert read_boot_id(machine(tmp_path / "bad", {"proc/sys/kernel/random/boot_id": "#/+"})) not in ("#/+", "")
+    assert read_boot_id(tmp_path / "mac", run=lambda command: f"{name.upper()}\n") == name
+    assert names_a_boot(name)
+    for root in (tmp_path / "nothing", machine(tmp_path / "bad", {"proc/sys/kernel/random/boot_id": "#/+"})):
+        ours = read_boot_id(root)
+        assert ours != read_boot_id(root), "nothing here knows the boot"
+        assert not names_a_boot(ours)
+    assert read_boot_id() == read_boot_id()
     assert 0 < up_s() <= up_s()
 
 

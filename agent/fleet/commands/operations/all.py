@@ -13,6 +13,7 @@ from agent.fleet.commands.operations.generate import GenerateOperation
 from agent.fleet.commands.operations.model_load import ModelLoadOperation
 from agent.fleet.commands.operations.model_rollback import ModelRollbackOperation
 from agent.fleet.commands.operations.model_unload import ModelUnloadOperation
+from agent.fleet.commands.operations.model_update import ModelUpdateOperation
 from agent.fleet.commands.operations.restart import RestartOperation
 from agent.fleet.commands.operations.transcribe import TranscribeOperation
 from agent.runtime.service import Runtime
@@ -29,6 +30,7 @@ def operations_of(
         TranscribeOperation(device),
         ModelLoadOperation(runtime),
         ModelUnloadOperation(runtime),
+        ModelUpdateOperation(device),
         ModelRollbackOperation(runtime, store, device),
         BenchmarkOperation(runtime),
         DiagnoseOperation(device),

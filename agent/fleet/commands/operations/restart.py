@@ -11,6 +11,7 @@ from msgspec import Meta
 from agent.errors import UnavailableError
 from agent.fleet.commands.device import Device, Restarted
 from agent.fleet.commands.operation import Args, Instance, Operation, Pieces
+from agent.hardware.sensors.boot import names_a_boot
 
 PATIENCE_S: Final = 120.0
 
@@ -38,5 +39,6 @@ class RestartOperation(Operation[RestartArgs]):
         raise UnavailableError(f"The {args.what} did not restart within {self._patience_s:g} s.")
 
     def recognize(self, args: RestartArgs, then: Instance, now: Instance) -> Mapping[str, Any] | None:
-        happened = then.boot != now.boot if args.what == "device" else then != now
+        another_boot = then.boot != now.boot and names_a_boot(then.boot) and names_a_boot(now.boot)
+        happened = another_boot if args.what == "device" else then != now
         return {"restarted": args.what, "boot_id": now.boot} if happened else None

@@ -1,0 +1,98 @@
+"""How fast a version answers, measured in moments when nobody else is served. What it takes of them is given back at
+once when somebody comes."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from agent.runtime.service import Runtime
+from agent.runtime.spec import Task
+from agent.runtime.wire import Delta, Embed, Event, Generate, Request, Sampling, Transcribe
+from agent.updates.trial.asking import Ask, collect
+
+SAMPLES: Final = 3
+"""The best of so many counts: whatever disturbs makes it slower, nothing makes it faster."""
+LOOK_S: Final = 0.02
+TOKENS: Final = 24
+SOUND_S: Final = 3
+_RATE_HZ: Final = 16_000
+_NOUNS: Final = ("lamp", "table", "chair", "box")
+_TEXTS: Final = tuple(f"The {noun} was moved to the other room before noon." for noun in _NOUNS)
+UNITS: Final[dict[Task, str]] = {"generate": "tokens", "embed": "texts", "transcribe": "seconds of sound"}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The same question for both versions; `units` are what its answer is counted in."""
+
+    request: Request
+    units: Callable[[list[Event]], float]
+
+
+def probe_of(task: Task) -> Probe:
+    """Short: a few seconds on the slowest board."""
+    if task == "generate":
+        greedy = Sampling(temperature=0)
+        text = "The old man sat by the sea and told a long story about the winter when the harbor froze."
+        request: Request = Generate(
+            prompt=text, max_tokens=TOKENS, sampling=greedy, ignore_eos=True, cache_prompt=False
+        )
+        return Probe(request, lambda events: float(sum(e.tokens for e in events if isinstance(e, Delta))))
+    if task == "embed":
+        return Probe(Embed(inputs=_TEXTS), lambda events: float(len(_TEXTS)))
+    return Probe(Transcribe(audio=_noise(), temperatures=(0.0,), max_tokens=TOKENS), lambda events: float(SOUND_S))
+
+
+async def rate(runtime: Runtime, ask: Ask, probe: Probe, *, own: str | None, timeout_s: float) -> float | None:
+    """Units per second, the best of some samples; None if no quiet moment has begun within `timeout_s`.
+
+    `own` is the name of the model that is asked, where it is one that serves: its requests count as ours. Raises the
+    `EdgeAgentError` of a request that fails.
+    """
+    best: float | None = None
+    taken = 0
+    give_up = time.monotonic() + timeout_s
+    while taken < SAMPLES and (left_s := give_up - time.monotonic()) > 0:
+        if _others(runtime):
+            await asyncio.sleep(min(LOOK_S, left_s))
+            continue
+        started = time.monotonic()
+        asking = asyncio.create_task(collect(ask(probe.request)))
+        try:
+            if not await _disturbed(runtime, asking, own):
+                units = probe.units(asking.result())
+                taken += 1
+                best = max(best or 0.0, units / max(1e-9, time.monotonic() - started))
+        finally:
+            asking.cancel()
+            await asyncio.wait([asking])
+    return best or None
+
+
+async def _disturbed(runtime: Runtime, asking: asyncio.Task[list[Event]], own: str | None) -> bool:
+    while not asking.done():
+        await asyncio.wait([asking], timeout=LOOK_S)
+        if not asking.done() and _others(runtime, own):
+            return True
+    return False
+
+
+def _others(runtime: Runtime, own: str | None = None) -> int:
+    """Requests of others that run, and models that load."""
+    models = runtime.models()
+    running = sum(max(0, model.running - (model.name == own)) for model in models)
+    return running + sum(model.state == "loading" for model in models)
+
+
+@cache
+def _noise() -> bytes:
+    """Quiet noise, the same each time: float32, mono, 16 kHz."""
+    dice = random.Random(0)
+    return array.array("f", (dice.uniform(-0.01, 0.01) for _ in range(SOUND_S * _RATE_HZ))).tobytes()

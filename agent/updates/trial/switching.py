@@ -1,0 +1,76 @@
+"""Versions put into service, and taken back: the active one of the store, and the one that the runtime serves, as one.
+
+    switcher = Switcher(runtime, store, daemon.models_changed)      # `parts.Switching` and `parts.Watching`
+
+The runtime loads the new version beside the old one where there is room, and hands over between two requests; the one
+that a trial has left standing by is taken as it is. Killed in between, the store has the old or the new version active,
+and the next start serves that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from agent.errors import EdgeAgentError, ModelNotFoundError
+from agent.runtime.service import Runtime
+from agent.store.store import Store
+from agent.updates.parts import Health
+
+
+class Switcher:
+    """`changed` makes the runtime serve what the store says now (`Daemon.models_changed`)."""
+
+    def __init__(self, runtime: Runtime, store: Store, changed: Callable[[], Awaitable[None]]) -> None:
+        self._runtime = runtime
+        self._store = store
+        self._changed = changed
+
+    async def switch(self, name: str, version: str, *, load: bool = True) -> None:
+        """`version` serves when this returns; without `load` it may be left unloaded where the one before was.
+
+        Raises `EdgeAgentError` for a version that does not come into service; then the one before is active and serves.
+        """
+        before = self._store.layout.active_version(name)
+        await asyncio.to_thread(self._store.activate, name, version)
+        try:
+            await self._serve(name, load=load)
+        except EdgeAgentError:
+            if before is not None and before != version:
+                await self.back(name, before)
+            raise
+
+    async def back(self, name: str, version: str | None) -> None:
+        """`version` serves again, whatever became of the one that is active now; None: no version does.
+
+        Where it cannot be loaded now it is the active one all the same: a request will try it again.
+        """
+        await asyncio.to_thread(self._activate_again, name, version)
+        await self._changed()
+        if version is not None:
+            await self._runtime.settled(name)
+
+    def health(self, name: str) -> Health:
+        """Of the active version, since it began to serve in this process."""
+        try:
+            counted = self._runtime.health(name)
+        except ModelNotFoundError:
+            return Health()
+        return Health(requests_ok=counted.requests_ok, requests_failed=counted.requests_failed, crashes=counted.crashes)
+
+    async def _serve(self, name: str, *, load: bool) -> None:
+        await self._changed()
+        await self._runtime.settled(name)
+        if load:
+            await self._runtime.load(name)
+
+    def _activate_again(self, name: str, version: str | None) -> None:
+        store = self._store
+        if version is None:
+            store.deactivate(name)
+        elif store.layout.active_version(name) == version:
+            return
+        elif store.previous_version(name) == version:
+            store.rollback(name)  # so that a later rollback does not lead to what was taken back
+        else:
+            store.activate(name, version)

@@ -1,0 +1,45 @@
+"""When a version has proved itself, and when it goes back."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.updates.parts import Health, Limits
+from agent.updates.trial.probation import outcome
+
+LIMITS = Limits(
+    speed_ratio=0.5,
+    memory_ratio=1.5,
+    load_timeout_s=60,
+    trial_timeout_s=60,
+    hang_timeout_s=10,
+    probation_s=600,
+    probation_requests=20,
+    probation_crashes=1,
+    probation_error_ratio=0.2,
+    probation_error_requests=5,
+)
+
+
+@pytest.mark.parametrize(
+    ("ok", "failed", "crashes", "served_s", "healthy", "says"),
+    [
+        (0, 0, 0, 0, None, ""),
+        (19, 0, 0, 599, None, ""),
+        (20, 0, 0, 5, True, "20 requests went well."),
+        (0, 0, 0, 600, True, "It has served for 600 s, unasked."),
+        (3, 0, 0, 700, True, "It has served for 700 s, with 3 requests that went well."),
+        (0, 0, 1, 1, False, "It crashed on probation (1 crash)."),
+        (20, 0, 1, 600, False, "It crashed on probation (1 crash)."),
+        (0, 4, 0, 1, None, ""),
+        (0, 5, 0, 1, False, "5 of 5 requests failed on probation (100%; 20% are allowed)."),
+        (4, 1, 0, 1, None, ""),
+        (3, 2, 0, 1, False, "2 of 5 requests failed on probation (40%; 20% are allowed)."),
+        (20, 6, 0, 1, False, "6 of 26 requests failed on probation (23%; 20% are allowed)."),
+        (20, 5, 0, 1, True, "20 requests went well."),
+    ],
+)
+def test_outcomes(ok: int, failed: int, crashes: int, served_s: float, healthy: bool | None, says: str) -> None:
+    found = outcome(Health(requests_ok=ok, requests_failed=failed, crashes=crashes), served_s, LIMITS)
+    assert (None if found is None else found.healthy) == healthy
+    assert (found.reason if found else "") == says
