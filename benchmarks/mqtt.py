@@ -24,6 +24,7 @@ from benchmarks import (
     mqtt_loss_rows,
     mqtt_outbox_rows,
     mqtt_serving_rows,
+    rollout_rows,
 )
 from benchmarks.report import Row, run_rows
 
@@ -33,6 +34,7 @@ _GROUPS: dict[str, Callable[..., Iterator[Row]]] = {
     "command_kills": mqtt_command_rows.kills,
     "round_trip": mqtt_command_rows.round_trip,
     "fleet": mqtt_fleet_rows.fleet,
+    "rollout": rollout_rows.rollout,
     "drain": mqtt_outbox_rows.drain,
     "serving": mqtt_serving_rows.serving,
     "month": mqtt_outbox_rows.month,

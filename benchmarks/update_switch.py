@@ -30,6 +30,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -103,8 +104,8 @@ class Device:
     async def changed(self) -> None:
         self.runtime.set_models([self.spec_of(model) for model in self.store.models() if model.active])
 
-    async def judge(self) -> Verdict:
-        return await self.trial.judge(self.store.get("m", "2"), self.store.active("m"), LIMITS)
+    async def judge(self, limits: Limits) -> Verdict:
+        return await self.trial.judge(self.store.get("m", "2"), self.store.active("m"), limits)
 
     def _import(self, folder: Path, model: Path, version: str) -> None:
         source = folder / "artifact"
@@ -195,17 +196,16 @@ async def take_turns(device: Device, load: Load, name: str) -> None:
         for turn in itertools.count():
             (shown,) = device.runtime.models()
             others = _children() - {shown.pid} if shown.pid is not None else set()
-            if not others:
-                load.phase = "alone"
-                await asyncio.sleep(SETTLE_S)
-                continue
-            going = turn % 2 == 0
+            going = turn % 2 == 0 or not others
             load.phase = "turn"
             for pid in stopped if going else others:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGCONT if going else signal.SIGSTOP)
             stopped = set() if going else others
             await asyncio.sleep(SETTLE_S)
+            if not others:
+                load.phase = "alone"
+                continue
             load.phase = name if going else f"{name}, stopped"
             await asyncio.sleep(TURN_S)
     finally:
@@ -234,7 +234,7 @@ async def turned(device: Device, load: Load, name: str, work: Awaitable[T]) -> t
         await asyncio.wait([turns])
 
 
-async def update(device: Device, seconds: float) -> tuple[Load, Verdict, dict[str, float]]:
+async def update(device: Device, seconds: float, limits: Limits) -> tuple[Load, Verdict, dict[str, float]]:
     """One update under load: alone, the trial, the switch, the way back."""
     times: dict[str, float] = {}
     async with serving(device) as load:
@@ -242,7 +242,7 @@ async def update(device: Device, seconds: float) -> tuple[Load, Verdict, dict[st
         await asyncio.sleep(1.0)
         load.phase = "alone"
         await asyncio.sleep(seconds)
-        verdict, times["trial_s"] = await turned(device, load, "trial", device.judge())
+        verdict, times["trial_s"] = await turned(device, load, "trial", device.judge(limits))
         load.phase, started = "switch", time.perf_counter()
         await device.switcher.switch("m", "2")
         times["switch_s"] = time.perf_counter() - started
@@ -253,7 +253,11 @@ async def update(device: Device, seconds: float) -> tuple[Load, Verdict, dict[st
     return load, verdict, times
 
 
-def rows(model: Path, seconds: float, *, beside: bool, threads: int) -> Iterator[Row]:
+def rows(
+    model: Path, seconds: float, *, beside: bool, threads: int, trial_timeout_s: float = LIMITS.trial_timeout_s
+) -> Iterator[Row]:
+    """Without a quiet moment the trial takes about a sixth of `trial_timeout_s` and the time for its golden set."""
+    limits = replace(LIMITS, trial_timeout_s=trial_timeout_s)
     where = "beside" if beside else "in its place"
     with tempfile.TemporaryDirectory(prefix="edge-agent-switch-") as folder:
         device = Device(Path(folder), model, threads=threads, slots=CLIENTS)
@@ -265,7 +269,7 @@ def rows(model: Path, seconds: float, *, beside: bool, threads: int) -> Iterator
                 device.runtime = Runtime(RuntimeLimits(quiet_wait_s=3.0), memory=lambda held: device.budget_bytes)
                 device.trial = Trial(device.runtime, device.spec_of)
                 device.switcher = Switcher(device.runtime, device.store, device.changed)
-            return await update(device, seconds)
+            return await update(device, seconds, limits)
 
         load, verdict, times = asyncio.run(run())
     numbers: dict[str, Any] = {**times, "answers": load.answers, "verdict": list(verdict.reasons)}

@@ -76,7 +76,7 @@ def _summarize(run: Run, points: Sequence[Point]) -> None:
     if not speeds:
         return
     heat = [point.celsius for point in points if point.celsius is not None]
-    note = f"minute {len(speeds)} has {speeds[-1] / speeds[0]:.0%} of the first"
+    note = f"minute {len(speeds)} has {speeds[-1] / speeds[0]:.0%} of the first" if len(speeds) > 1 else "one minute"
     counts = {"minutes": float(len(speeds)), "last_over_first": speeds[-1] / speeds[0]}
     if heat:
         counts["hottest_celsius"] = max(heat)

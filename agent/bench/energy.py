@@ -105,6 +105,7 @@ async def find_energy(http: Http, status: Any, choose: Callable[[], Choice] | No
     if isinstance(energy, dict) and energy.get("source") and not energy.get("failure"):
         return StatusEnergy(http, energy)
     if choose is None:
-        return NoEnergy("The server tells of no meter, and is on another machine.")
+        said = energy.get("failure") or energy.get("reason") if isinstance(energy, dict) else None
+        return NoEnergy(str(said) if said else "The server tells of no meter, and is on another machine.")
     choice = await asyncio.to_thread(choose)
     return NoEnergy(choice.reason) if choice.meter is None else BoardEnergy(choice.meter)

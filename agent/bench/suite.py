@@ -119,6 +119,12 @@ async def measure(
                 await _guarded(run, "against", partial(against.compare, run, writer, theirs, screen.pairing))
             else:
                 await _every(run, models, writer)
+                with contextlib.suppress(EdgeAgentError):  # those that were loaded only now
+                    server = await look(http)
+                    report.models = [
+                        _facts(task, server.named(model.name) or model, server, around)
+                        for task, model in models.items()
+                    ]
             report.complete = not report.problems
         finally:
             reading.cancel()
@@ -214,6 +220,9 @@ async def _other(other: tuple[Http, str | None] | None, options: Options, writer
         return None
     if writer is None:
         raise RequestError("Servers are compared by the text that they generate.", hint="Name such a --model.")
+    if not any(options.wants(load.only) for load in against.LOADS):
+        choices = ", ".join(load.only for load in against.LOADS)
+        raise RequestError(f"Nothing of --only is compared between servers; that is {choices}.", param="only")
     http, name = other
     server = await look(http)
     if name is None:

@@ -6,7 +6,7 @@ import argparse
 import logging
 from collections.abc import Callable
 
-from agent.commands import fleet_list, fleet_send, fleet_watch
+from agent.commands import fleet_list, fleet_rollout, fleet_send, fleet_watch
 from agent.commands.call import Call
 from agent.settings import flags as every_flag
 
@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentPars
     fleet_send.add_arguments(send)
     watch = action("watch", "show health, alarms, events, telemetry and commands as they happen", fleet_watch.run)
     fleet_watch.add_arguments(watch)
-    for one in (listing, send, watch):
+    rollout = action("rollout", "give all devices a new version of a model, stage by stage", fleet_rollout.run)
+    fleet_rollout.add_arguments(rollout)
+    for one in (listing, send, watch, rollout):
         _add_broker(one)
 
 

@@ -30,7 +30,10 @@ def served(
     for path, name in ((tiny_model, "tiny"), (embedding_model, "vectors")):
         imported = edge_agent(folder, "models", "import", str(path), "--name", name)
         assert imported.returncode == 0, imported.stderr
-    with running_daemon(folder, ["--log-level", "warning"], {"EDGE_AGENT_IDLE_LIMIT_S": "600"}) as daemon:
+    # One thread: two that meet at ggml's barriers are a hundred times slower beside other programs, now and then.
+    file = folder / "agent.toml"
+    file.write_text("[models.tiny]\nthreads = 1\nthreads_batch = 1\n")
+    with running_daemon(folder, ["--log-level", "warning", "--config", str(file)]) as daemon:
         yield daemon
 
 

@@ -54,7 +54,8 @@ async def test_a_meter_that_stops_gives_no_figure() -> None:
         ({}, lambda: Choice(meter=None, reason="Nothing measures power here."), "", "Nothing measures"),
         ({}, lambda: Choice(meter=Counter(), reason="x"), "a counter", ""),
         ({"energy": {"source": "PMIC", "scope": "the board", "failure": ""}}, None, "the server's meter: PMIC", ""),
-        ({"energy": {"source": "PMIC", "scope": "", "failure": "gone"}}, None, "", "on another machine"),
+        ({"energy": {"source": "PMIC", "scope": "", "failure": "It is gone."}}, None, "", "It is gone."),
+        ({"energy": {"source": None, "reason": "The profile has none."}}, None, "", "The profile has none."),
     ],
 )
 async def test_the_meter_is_the_server_s_else_this_board_s_else_none(

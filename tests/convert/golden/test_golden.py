@@ -62,7 +62,10 @@ async def test_a_model_that_generates_passes_its_own_set_on_a_device(
 
 def test_a_model_that_embeds(embedding_model: Path, tmp_path: Path) -> None:
     artifact(tmp_path / "plain", embedding_model, "embed", embedding_dim=64)
-    assert main(["golden", str(tmp_path / "plain"), "--out", str(tmp_path / "made"), "--version", "3"]) == 0
+    assert (
+        main(["golden", str(tmp_path / "plain"), "--out", str(tmp_path / "made"), "--version", "3", "--threads", "1"])
+        == 0
+    )
     manifest = read_manifest(tmp_path / "made" / "manifest.json")
     assert manifest.version == "3"
     cases = read_golden(tmp_path / "made", manifest)
@@ -76,7 +79,7 @@ def test_own_cases_are_taken_as_they_are_and_an_earlier_set_is_replaced(tiny_mod
     own.write_text('{"kind": "json", "prompt": "JSON!", "schema": {}}\n\n')
     for source, target in (("plain", "first"), ("first", "second")):
         arguments = ["golden", str(tmp_path / source), "--out", str(tmp_path / target), "--cases", str(own)]
-        assert main(arguments) == 0
+        assert main([*arguments, "--threads", "1"]) == 0
     manifest = read_manifest(tmp_path / "second" / "manifest.json")
     assert [case["kind"] for case in map(json.loads, (tmp_path / "second" / "golden.jsonl").open())] == [
         "json",
