@@ -22,10 +22,14 @@ from agent.api.parts import CONNECTIONS, METRICS
 from agent.api.security import check_binding
 from agent.api.server import make_app
 from agent.config import unknown_variables
+from agent.energy_side import Energy
 from agent.errors import ArtifactError, ConfigError, EdgeAgentError, UnavailableError
+from agent.governor_side import Governing
 from agent.greeting import own_name, what_next
 from agent.hardware import board as boards
+from agent.hardware.governor.decision import Bounds
 from agent.hardware.memory import budget_bytes, read_memory
+from agent.hardware.power.choose import choose_meter
 from agent.hardware.profile import choose, load_profiles
 from agent.instance import Instance, url_of
 from agent.logs import start_logging
@@ -39,6 +43,7 @@ from agent.service.activation import inherited_sockets
 from agent.service.cgroups import worker_groups
 from agent.service.notify import notify
 from agent.settings import Settings
+from agent.speech.cadence import Cadence
 from agent.speech.listening import Listening
 from agent.speech.live_engine import RuntimeEngine
 from agent.speech.passes import TranscribeCall
@@ -55,6 +60,7 @@ from agent.wiring import (
     listening_settings,
     live_options,
     needing_restart,
+    power_command,
     worker_environment,
 )
 
@@ -97,18 +103,23 @@ class Daemon:
         source = str(settings.config_file or "the configuration")
         self._profile = self._match.profile.resolve(self._board, settings.profile_overrides, source=source)
         self._store = Store(settings.state_dir / "models")
+        wanted, command = self._profile.power.meter, power_command(settings)
+        self._energy = Energy(lambda: choose_meter(wanted, command=command), idle_watts=settings.power_idle_watts)
         self._runtime = Runtime(
             limits(settings),
             memory=self._budget_bytes,
             environment=worker_environment(os.environ),
             cells=worker_groups(),
+            energy=self._energy,
         )
         self._plan_budget_bytes = self._budget_bytes(0)
         """Fixed at start, so that a reload plans a model as before and needs no new worker for it."""
         self._sampling: dict[str, Mapping[str, float | int]] = {}
         self._keys = ApiKeys(digests(settings))
         self._library = Library(Shelf(settings.state_dir / "collections"), RuntimeEmbedder(self._runtime))
-        live = live_options(partials=self._profile.speech.partials)
+        cadence = Cadence()
+        self._governor = self._governing(settings, cadence)
+        live = live_options(partials=self._profile.speech.partials, cadence=cadence)
         self._listening = Listening(
             RuntimeEngine(self._runtime, self._transcribing, self._counted_passes),
             settings=listening_settings(settings),
@@ -139,6 +150,8 @@ class Daemon:
             keys=self._keys,
             live_options=live,
             fleet=self._fleet,
+            energy=self._energy,
+            governor=self._governor,
             updates=self._updates,
         )
         self._listener = Listener(self._http)
@@ -157,6 +170,10 @@ class Daemon:
         self._url = url_of(settings.host, await self._listen(settings.host, settings.port))
         instance.announce(self._url, self.version)
         feeding = asyncio.create_task(watchdog.feed(self._runtime.hung), name="watchdog")
+        watching = [
+            asyncio.create_task(self._energy.run(), name="energy"),
+            asyncio.create_task(self._governor.run(), name="governor"),
+        ]
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._runtime.run(), name="runtime")
@@ -176,10 +193,13 @@ class Daemon:
             await self._listener.close(0)
         finally:
             feeding.cancel()
+            for task in watching:
+                task.cancel()
+            await asyncio.wait(watching)  # the clock is given back
 
     def about(self) -> Mapping[str, Any]:
         """What /status adds: where the daemon is, and on which board."""
-        board, profile = self._board, self._profile
+        board, profile, power = self._board, self._profile, self._energy.read()
         return {
             "url": self._url,
             "mqtt": self._fleet.state() if self._fleet is not None else None,
@@ -195,7 +215,11 @@ class Daemon:
                 "usable_cores": board.usable_cores,
                 "memory_bytes": board.memory_ceiling_bytes,
                 "gpu": board.gpu.name if board.gpu else None,
+                "temperature_celsius": self._governor.celsius,
+                "power_watts": None if power is None else round(power.watts, 3),
             },
+            "energy": self._energy.status(),
+            "governor": self._governor.status(),
             "profile": {
                 "name": profile.name,
                 "reason": self._match.reason,
@@ -226,6 +250,7 @@ class Daemon:
                 self._serve(specs)
                 self._keys.replace(digests(new))
                 self._listening.settings = listening
+                self._governor.apply(new)
                 if later := needing_restart(self._settings, new):
                     _log.warning("changed, but only a restart applies it: %s", ", ".join(later))
                 self._settings = new
@@ -295,12 +320,28 @@ class Daemon:
 
         return Blocks()
 
+    def _governing(self, settings: Settings, cadence: Cadence) -> Governing:
+        heat, threads = self._profile.thermal, self._profile.threads
+        return Governing(
+            self._runtime,
+            self._energy,
+            cadence,
+            settings,
+            bounds=Bounds(
+                soft_celsius=heat.soft_limit_celsius,
+                hard_celsius=heat.hard_limit_celsius,
+                hysteresis_celsius=heat.hysteresis_celsius,
+                batch_tokens=self._profile.llama.batch_tokens,
+            ),
+            threads=threads.generation,
+            threads_batch=threads.batch,
+        )
+
     def _fleet_side(self) -> Fleet:
         """Imports it here: without a broker nothing of MQTT is loaded. Raises `ConfigError`."""
         from agent.device import LocalDevice
         from agent.fleet.commands.operations.all import operations_of
         from agent.fleet.service import FleetService
-        from agent.fleet.telemetry.meter import BoardMeter
         from agent.fleet_side import Fleet, about_this, fleet_options
 
         settings, board = self._settings, self._board
@@ -317,7 +358,7 @@ class Daemon:
         operations = operations_of(self._runtime, self._store, device, self._sampling)
         options = fleet_options(settings.mqtt, settings.state_dir)
         about = about_this(self.version, board=board.model, architecture=board.architecture)
-        heat, meter = self._profile.thermal, BoardMeter(self._profile.power.meter)
+        heat = self._profile.thermal
 
         def make() -> FleetService:
             return FleetService(
@@ -327,7 +368,8 @@ class Daemon:
                 store=self._store,
                 operations=operations,
                 heat=heat,
-                meter=meter,
+                meter=self._energy,
+                governor=self._governor,
                 updates=self._updates,
                 blocks=self._blocks,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from agent.api.settings import ApiSettings
@@ -9,6 +10,7 @@ from agent.config import API_KEY_VARIABLE
 from agent.errors import ConfigError, RequestError
 from agent.runtime.spec import Limits
 from agent.settings import Settings, declarations, flags
+from agent.speech.cadence import Cadence
 from agent.speech.live import LiveOptions
 from agent.speech.policy import Partials
 from agent.speech.wanted import Wanted
@@ -16,7 +18,8 @@ from agent.speech.wanted import Wanted
 MIB = 1024 * 1024
 LISTENING = frozenset({"microphone", "live_model", "live_language", "live_prompt"})
 """Settings whose new value counts when the microphone is opened next."""
-LIVE = frozenset({"keep_alive_s", "log_level", "log_format", "starter_models", *LISTENING})
+GOVERNING = frozenset({"governor_mode", "power_target_watts", "power_target_joules_per_token"})
+LIVE = frozenset({"keep_alive_s", "log_level", "log_format", "starter_models", *LISTENING, *GOVERNING})
 """Settings, besides API keys and models, whose new value counts after a reload; the others need a restart."""
 
 
@@ -63,9 +66,18 @@ def listening_settings(settings: Settings) -> Wanted:
         raise ConfigError(f"{name} = {value!r}: {error.message}", hint=error.hint, param=name) from None
 
 
-def live_options(*, partials: bool) -> LiveOptions:
-    """How the microphone is transcribed; `partials` is the profile's word."""
-    return LiveOptions(partials=Partials(enabled=partials))
+def live_options(*, partials: bool, cadence: Cadence) -> LiveOptions:
+    """How the microphone is transcribed; `partials` is the profile's word, `cadence` the governor's."""
+    return LiveOptions(partials=Partials(enabled=partials), cadence=cadence)
+
+
+def power_command(settings: Settings) -> tuple[str, ...]:
+    """The words of the command that prints watts; empty without one. Raises `ConfigError`."""
+    try:
+        words = tuple(shlex.split(settings.power_command or ""))
+    except ValueError as error:
+        raise ConfigError(f"power_command = {settings.power_command!r}: {error}.", param="power_command") from None
+    return words
 
 
 def digests(settings: Settings) -> dict[str, str]:

@@ -15,6 +15,7 @@ from agent.runtime.spec import Limits
 from agent.runtime.wire import LlamaOptions, Sampling
 from agent.settings import ApiKey, ModelSettings, SamplingSettings, Settings, declarations
 from agent.settings.reference import tables
+from agent.speech.cadence import Cadence
 from agent.speech.wanted import Wanted
 from agent.wiring import (
     MIB,
@@ -275,7 +276,7 @@ def test_what_the_microphone_listens_with(tmp_path: Path) -> None:
     assert listening_settings(load(tmp_path)) == Wanted()
     toml = "microphone = '2'\nlive_model = 'w'\nlive_language = 'German'\nlive_prompt = 'Licht.'"
     assert listening_settings(load(tmp_path, toml)) == Wanted(device="2", model="w", language="de", prompt="Licht.")
-    assert not live_options(partials=False).partials.enabled
+    assert not live_options(partials=False, cadence=Cadence()).partials.enabled
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/bench": ("agent.errors", "agent.hardware", "agent.terminal"),
     "agent/speech": ("agent.errors", "agent.runtime"),
     "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.speech", "agent.starter", "agent.store"),
-    "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware", "agent.updates.policy"),
+    "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware", "agent.updates"),
     "agent/updates": ("agent.chunks", "agent.errors", "agent.runtime", "agent.store"),
     # The top: what starts and joins the parts. Nothing above imports it.
     "agent/__init__.py": (),
@@ -48,6 +48,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/logs.py": ("agent.journal",),
     # The fleet's view of the whole device.
     "agent/device.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.speech"),
+    "agent/energy_side.py": ("agent.errors", "agent.hardware"),
+    "agent/governor_side.py": (
+        "agent.energy_side",
+        "agent.errors",
+        "agent.hardware",
+        "agent.runtime",
+        "agent.settings",
+        "agent.speech",
+    ),
     "agent/fleet_side.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.mqtt", "agent.settings"),
     "agent/mqtt.py": ("agent.errors", "agent.fleet", "agent.settings"),
     "agent/plan.py": (

@@ -62,11 +62,50 @@ class FleetFigures(Protocol):
     def outbox(self) -> OutboxFigures | None: ...
 
 
+class EnergyFigures(Protocol):
+    """What requests cost, by model, since the start."""
+
+    @property
+    def joules_by_model(self) -> Mapping[str, float]: ...
+
+
+class DecisionFigures(Protocol):
+    """What the governor decided last."""
+
+    @property
+    def rung(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def pause_ratio(self) -> float: ...
+    @property
+    def admit(self) -> bool: ...
+
+
+class GovernorFigures(Protocol):
+    """Without a decision it is off. `changes` are since the start."""
+
+    @property
+    def decision(self) -> DecisionFigures | None: ...
+    @property
+    def changes(self) -> int: ...
+    @property
+    def celsius(self) -> float | None: ...
+
+
 class RuntimeGauges(Collector):
     def __init__(
-        self, runtime: Runtime, connections: ConnectionCount, listening: Listening, fleet: FleetFigures | None = None
+        self,
+        runtime: Runtime,
+        connections: ConnectionCount,
+        listening: Listening,
+        fleet: FleetFigures | None = None,
+        energy: EnergyFigures | None = None,
+        governor: GovernorFigures | None = None,
     ) -> None:
+        self._governor = governor
         self._fleet = fleet
+        self._energy = energy
         self._runtime = runtime
         self._connections = connections
         self._listening = listening
@@ -80,7 +119,10 @@ class RuntimeGauges(Collector):
         yield from _queue(snapshot)
         yield from _memory(snapshot)
         yield from _models(snapshot.models)
+        yield _joules(snapshot.models, {} if self._energy is None else self._energy.joules_by_model)
         yield from _microphone(self._listening)
+        if self._governor is not None:
+            yield from _governing(self._governor)
         if self._fleet is not None:
             yield from _link(self._fleet.link)
             yield from _outbox(self._fleet.outbox)
@@ -110,6 +152,26 @@ def _memory(snapshot: RuntimeSnapshot) -> Iterator[Metric]:
     yield _gauge("edge_memory_available_bytes", "What the system could still give to models", ledger.available_bytes)
     yield _gauge("edge_memory_charged_bytes", "What the ledger has given out", ledger.charged_bytes)
     yield _gauge("edge_memory_held_bytes", "What the workers hold, as measured", ledger.held_bytes)
+
+
+def _joules(models: tuple[ModelSnapshot, ...], joules_by_model: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily("llm_joules", "Energy spent on requests; 0 without a power meter", labels=["model"])
+    for name in sorted({model.name for model in models} | joules_by_model.keys()):
+        family.add_metric([name], joules_by_model.get(name, 0.0))
+    return family
+
+
+def _governing(governor: GovernorFigures) -> Iterator[Metric]:
+    decision = governor.decision
+    yield _gauge("edge_governor_active", "1 while the governor decides", decision is not None)
+    yield _gauge("edge_governor_rung", "How far down its ladder; 0 is full speed", decision.rung if decision else 0)
+    yield _gauge("edge_governor_admits", "0 while new work waits", decision.admit if decision else True)
+    yield _gauge("edge_governor_pause_ratio", "Rest by work", decision.pause_ratio if decision else 0)
+    yield _counter("edge_governor_changes", "Times it changed something", governor.changes)
+    if decision is not None:
+        yield _gauge("edge_governor_threads", "Threads that a model may use at most", decision.threads)
+    if governor.celsius is not None:
+        yield _gauge("edge_temperature_celsius", "Of the processor", governor.celsius)
 
 
 def _microphone(listening: Listening) -> Iterator[Metric]:

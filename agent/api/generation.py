@@ -33,6 +33,8 @@ class Usage:
     prefill_s: float = 0.0
     decode_s: float = 0.0
     finished: int = 0
+    joules: float | None = None
+    """Of all of it; None where no meter measured it."""
     _prompts: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, prompt: int, done: Finished) -> None:
@@ -60,8 +62,16 @@ class Usage:
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
 
+    def _energy(self) -> dict[str, object]:
+        if self.joules is None:
+            return {}
+        energy: dict[str, object] = {"joules": round(self.joules, 3)}
+        if self.completion_tokens:
+            energy["joules_per_token"] = round(self.joules / self.completion_tokens, 6)
+        return energy
+
     def timings(self) -> dict[str, object]:
-        """llama-server's `timings`; times in milliseconds."""
+        """llama-server's `timings`; times in milliseconds. Besides, what it cost, where that was measured."""
         evaluated = self.prompt_tokens - self.cached_tokens
         return {
             "cache_n": self.cached_tokens,
@@ -71,6 +81,7 @@ class Usage:
             "predicted_n": self.completion_tokens,
             "predicted_ms": round(self.decode_s * 1e3, 3),
             "predicted_per_second": None if (rate := self.tokens_per_second) is None else round(rate, 2),
+            **self._energy(),
         }
 
 
@@ -85,6 +96,7 @@ class Generation:
         self._streams = streams
         self._record = record
         self._metrics = metrics
+        self._billed = False
         self.usage = Usage()
 
     def __enter__(self) -> Generation:
@@ -132,7 +144,16 @@ class Generation:
                     if self._record.first_token_s is None:
                         self._record.first_token_s = time.monotonic() - self._record.started
                     self._metrics.tokens(tokens)
+                if not self._billed and all(stream.ended for stream in self._streams):
+                    self._billed = True
+                    self.usage.joules = await self._joules()
                 yield prompt, events
+
+    async def _joules(self) -> float | None:
+        """None if one of them was not measured: a part is not what it cost."""
+        bills = [await stream.joules() for stream in self._streams]
+        known = [joules for joules in bills if joules is not None]
+        return sum(known) if len(known) == len(bills) else None
 
 
 def submit(

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.exposition import generate_latest
 
 from agent.api.access import ClientGoneError, Record
-from agent.api.gauges import FleetFigures, RuntimeGauges
+from agent.api.gauges import EnergyFigures, FleetFigures, GovernorFigures, RuntimeGauges
 from agent.api.parts import METRICS
 from agent.errors import EdgeAgentError
 
@@ -42,7 +42,6 @@ class ModelMetrics:
         self._prompt = metrics.prompt.labels(model)
         self._cached = metrics.cached.labels(model)
         self._rate = metrics.rate.labels(model)
-        self._joules = metrics.joules.labels(model)
         self._model = model
 
     def started(self) -> None:
@@ -76,7 +75,13 @@ class Metrics:
     """All series of this daemon, in a registry of their own."""
 
     def __init__(
-        self, runtime: Runtime, connections: ConnectionCount, listening: Listening, fleet: FleetFigures | None = None
+        self,
+        runtime: Runtime,
+        connections: ConnectionCount,
+        listening: Listening,
+        fleet: FleetFigures | None = None,
+        energy: EnergyFigures | None = None,
+        governor: GovernorFigures | None = None,
     ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry = CollectorRegistry()
@@ -96,7 +101,6 @@ class Metrics:
         self.generated = counter("llm_tokens_generated_total", "Tokens sampled")
         self.prompt = counter("llm_prompt_tokens_total", "Prompt tokens of finished requests, cached ones included")
         self.cached = counter("llm_prompt_tokens_cached_total", "Prompt tokens that did not have to be computed again")
-        self.joules = counter("llm_joules_total", "Energy spent on requests; 0 without a power meter")
         self.duration = histogram(
             "llm_request_duration_seconds",
             "From the end of a request's headers to the end of its answer",
@@ -108,7 +112,7 @@ class Metrics:
             FIRST_TOKEN_BUCKETS_S,
         )
         self.rate = histogram("llm_tokens_per_second", "Decode speed of a finished request", TOKENS_PER_SECOND_BUCKETS)
-        registry.register(RuntimeGauges(runtime, connections, listening, fleet))
+        registry.register(RuntimeGauges(runtime, connections, listening, fleet, energy, governor))
         ProcessCollector(namespace="edge", registry=registry)
 
     def of(self, model: str) -> ModelMetrics:

@@ -24,7 +24,7 @@ from agent.api.completions import completions
 from agent.api.connection import ConnectionCount
 from agent.api.drain import Drain
 from agent.api.embeddings import embeddings
-from agent.api.gauges import FleetFigures
+from agent.api.gauges import EnergyFigures, FleetFigures, GovernorFigures
 from agent.api.health import health, status
 from agent.api.keys import ApiKeys
 from agent.api.live import list_devices, live_events, start_live, stop_live
@@ -83,6 +83,8 @@ def make_app(
     keys: ApiKeys | None = None,
     live_options: LiveOptions | None = None,
     fleet: FleetFigures | None = None,
+    energy: EnergyFigures | None = None,
+    governor: GovernorFigures | None = None,
     updates: Updates | None = None,
     voice: Callable[[], VoiceActivity] = silero,
 ) -> web.Application:
@@ -101,7 +103,7 @@ def make_app(
     app[DOORKEEPER] = Doorkeeper(settings, keys if keys is not None else ApiKeys())
     app[DRAIN] = Drain()
     app[CONNECTIONS] = connections
-    app[METRICS] = Metrics(runtime, connections, listening, fleet)
+    app[METRICS] = Metrics(runtime, connections, listening, fleet, energy, governor)
     app[CHANGES] = set()
     app[LIVE_OPTIONS] = live_options if live_options is not None else LiveOptions()
     app[VOICE] = voice

@@ -38,6 +38,10 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"tokens    {counters['prompt_tokens']} read ({counters['cached_tokens']} cached), {_speed(counters)}"
     yield f"memory    {size(ledger['charged_bytes'])} of {size(ledger['budget_bytes'])} for models"
+    if status.get("energy"):
+        yield f"power     {_power(status['energy'])}"
+    if status.get("governor"):
+        yield f"governor  {status['governor']['mode']}: {printable(status['governor']['reason'])}"
     yield f"http      {http['connections']} connections"
     if status.get("microphone"):
         yield f"mic       {microphone.line(status['microphone'])}"
@@ -54,6 +58,17 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
     for model in runtime["models"]:
         if model["reason"] and model["state"] in ("failed", "backoff"):
             yield f"{model['name']}: {model['reason']}"
+
+
+def _power(energy: Mapping[str, Any]) -> str:
+    """What the meter says and covers, or why nothing is measured."""
+    if not energy["source"]:
+        return f"not measured: {printable(energy['reason'])}"
+    if energy["failure"]:
+        return f"{printable(energy['source'])} cannot be read: {printable(energy['failure'])}"
+    watts = "no reading yet" if energy["watts"] is None else f"{energy['watts']:.1f} W"
+    text = f"{watts}, {printable(energy['source'])} ({printable(energy['scope'])})"
+    return f"{text}; {energy['request_joules']:.1f} J on requests"
 
 
 def _mqtt(mqtt: Mapping[str, Any]) -> str:

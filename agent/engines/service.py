@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import Cancel, Failed, Loaded, Pong, Request, SetThreads, WireError
+from agent.runtime.wire import Cancel, Failed, Loaded, Pong, Request, SetPace, SetThreads, WireError
 
 
 @dataclass
@@ -34,6 +34,8 @@ class Service(Protocol):
     def cancel(self, order: Cancel) -> None: ...
 
     def set_threads(self, order: SetThreads) -> None: ...
+
+    def set_pace(self, order: SetPace) -> None: ...
 
     def pong(self, seq: int) -> Pong: ...
 

@@ -28,6 +28,7 @@ from agent.runtime.wire import (
     Predicted,
     Proceed,
     Request,
+    SetPace,
     SetThreads,
     Shutdown,
     ToWorker,
@@ -103,6 +104,8 @@ class Worker:
                 self._service.cancel(message)
             case SetThreads():
                 self._service.set_threads(message)
+            case SetPace():
+                self._service.set_pace(message)
             case Ping():
                 self._connection.send([self._service.pong(message.seq)])
             case Shutdown():

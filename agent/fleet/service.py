@@ -39,6 +39,7 @@ from agent.fleet.link.state import LinkState
 from agent.fleet.telemetry.board import BoardSource, ScopedMeter
 from agent.fleet.telemetry.clock import Clock
 from agent.fleet.telemetry.engine import EngineSource
+from agent.fleet.telemetry.governor import GovernorSource, HasStatus
 from agent.fleet.telemetry.link import LinkSource
 from agent.fleet.telemetry.models import ModelsSource
 from agent.fleet.telemetry.rules import HeatLimits
@@ -76,8 +77,9 @@ class FleetOptions:
 class FleetService:
     """`run` once, in a task. Raises `ConfigError` for settings that cannot be.
 
-    `meter` measures the board's power, where something does. `updates` strives for the desired state, as far as
-    `model_update` is allowed, and `blocks` is its way to the broker. `wall` gives Unix time.
+    `meter` measures the board's power, where something does; `governor` slows the board down. `updates` strives for
+    the desired state, as far as `model_update` is allowed, and `blocks` is its way to the broker. `wall` gives Unix
+    time.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class FleetService:
         operations: Sequence[AnyOperation],
         heat: HeatLimits,
         meter: ScopedMeter | None = None,
+        governor: HasStatus | None = None,
         updates: Updates | None = None,
         blocks: Blocks | None = None,
         wall: Callable[[], float] = time.time,
@@ -132,7 +135,7 @@ class FleetService:
             topics,
             boot=about.boot_id,
         )
-        self._telemetry = self._measuring(options, heat, meter) if options.telemetry is not None else None
+        self._telemetry = self._measuring(options, heat, meter, governor) if options.telemetry is not None else None
         self._announcer = Announcer(
             self._link,
             topics,
@@ -220,7 +223,9 @@ class FleetService:
             async with asyncio.timeout(NOTE_S):
                 await self._telemetry.event("daemon", f"edge-agent {self._about.version} has {what}.", values)
 
-    def _measuring(self, options: FleetOptions, heat: HeatLimits, meter: ScopedMeter | None) -> Telemetry:
+    def _measuring(
+        self, options: FleetOptions, heat: HeatLimits, meter: ScopedMeter | None, governor: HasStatus | None
+    ) -> Telemetry:
         assert options.telemetry is not None
         return Telemetry(
             self._link,
@@ -231,6 +236,7 @@ class FleetService:
                 EngineSource(self._runtime),
                 ModelsSource(self._runtime),
                 LinkSource(self._link),
+                *([GovernorSource(governor)] if governor is not None else []),
             ],
             heat=heat,
             path=options.folder / OUTBOX,

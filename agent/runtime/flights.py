@@ -50,6 +50,7 @@ class Flights:
             return None
         stream = flight.stream
         if isinstance(event, Delta):
+            self.counters.sampled_tokens += event.tokens
             stream.push(event)
             return None
         if isinstance(event, Failed):
@@ -109,6 +110,7 @@ class Flights:
             counters.decode_s += event.decode_s
         elif isinstance(event, Transcribed):
             counters.completion_tokens += event.completion_tokens
+            counters.sampled_tokens += event.completion_tokens
             counters.prefill_s += event.encode_s
             counters.decode_s += event.decode_s
 

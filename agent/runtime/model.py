@@ -29,6 +29,7 @@ from agent.runtime.session import Session, deadline_error
 from agent.runtime.snapshot import Counters, Health, ModelSnapshot
 from agent.runtime.spec import Limits, ModelSpec
 from agent.runtime.stream import Stream
+from agent.runtime.throttle import FULL_SPEED, Throttle
 from agent.runtime.wire import (
     LlamaOptions,
     Loaded,
@@ -100,6 +101,7 @@ class Model:
         self._aside = False
         self._was_loaded = False
         self._kept = False
+        self._throttle = FULL_SPEED
         self._holds = 0
         self._failure: EdgeAgentError | None = None
         self._predicted: Memory | None = None
@@ -216,13 +218,25 @@ class Model:
         self._gives_way = gives_way
         if self._session is None or self._worker is None:
             return
-        options = self.spec.options
-        if isinstance(options, LlamaOptions):
-            self._session.set_threads(*((1, 1) if gives_way else (options.threads, options.threads_batch)))
+        self._tell_threads(self._session)
         if gives_way:
             give_way(self._worker.pid)
         elif not take_turn(self._worker.pid):
             asyncio.get_running_loop().call_later(TURN_RETRY_S, self._take_turn, self._worker)
+
+    def throttle(self, throttle: Throttle) -> None:
+        """Take no more of the board than this; engines of ONNX only know whether new work may begin."""
+        self._throttle = throttle
+        if self._session is not None:
+            self._tell_threads(self._session)
+            if isinstance(self.spec.options, LlamaOptions):
+                self._session.set_pace(throttle.pace_of(self.spec.options))
+
+    def _tell_threads(self, session: Session) -> None:
+        options = self.spec.options
+        if isinstance(options, LlamaOptions):
+            order = self._throttle.threads_of(options)
+            session.set_threads(*((1, 1) if self._gives_way else (order.threads, order.threads_batch)))
 
     def _take_turn(self, worker: Worker) -> None:
         if worker.running and not self._gives_way and not take_turn(worker.pid):
@@ -371,7 +385,7 @@ class Model:
 
     @property
     def _wanted(self) -> bool:
-        return not self._aside and bool(self._queue.waiting(self.lane) or self._loading or self._resident)
+        return not self._aside and bool(self._queue.due(self.lane) or self._loading or self._resident)
 
     async def _run_episode(self) -> None:
         """From LOADING to whatever comes after this worker."""
@@ -418,6 +432,8 @@ class Model:
             session = self._session = self._ready(worker, await self._load(worker, cell))
             if self._gives_way:
                 self.set_pace(gives_way=True)
+            if self._throttle != FULL_SPEED:
+                self.throttle(self._throttle)
             await session.serve()
             self.request_unload("its keep-alive is over")  # unless it is unloading already
             exit = await worker.shutdown(

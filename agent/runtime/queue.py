@@ -82,6 +82,8 @@ class AdmissionQueue(Generic[T]):
 
     def __init__(self, capacity: int, *, aging_s: float) -> None:
         self.capacity = capacity
+        self.holding = False
+        """Only HIGH entries may go; the others keep their places."""
         self._aging_s = aging_s
         self._entries: dict[int, Entry[T]] = {}
         self._lanes: dict[str, dict[Priority, _Lane[T]]] = {}
@@ -114,7 +116,7 @@ class AdmissionQueue(Generic[T]):
         A costly entry at the front is not overtaken by cheaper ones, or it would never run. The caller checks
         `overdue`: time is not the queue's.
         """
-        lanes = self._lanes.get(model)
+        lanes = self._may_go(model)
         if not lanes:
             return None
         lane = lanes[min(lanes, key=lambda p: (lanes[p].oldest().arrived + p * self._aging_s, p))]
@@ -156,6 +158,14 @@ class AdmissionQueue(Generic[T]):
 
     def waiting(self, model: str) -> int:
         return sum(len(lane.arrivals) for lane in self._lanes.get(model, {}).values())
+
+    def due(self, model: str) -> int:
+        """Of those that wait, how many may go at this time."""
+        return sum(len(lane.arrivals) for lane in self._may_go(model).values())
+
+    def _may_go(self, model: str) -> dict[Priority, _Lane[T]]:
+        lanes = self._lanes.get(model, {})
+        return lanes if not self.holding else {each: lane for each, lane in lanes.items() if each is Priority.HIGH}
 
     def waiting_by_priority(self) -> dict[Priority, int]:
         counts = dict.fromkeys(Priority, 0)

@@ -36,7 +36,8 @@ from agent.runtime.queue import AdmissionQueue, Entry, Priority
 from agent.runtime.roster import Roster
 from agent.runtime.snapshot import Counters, Health, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.spec import DOES, Limits, ModelSpec, Task
-from agent.runtime.stream import Stream
+from agent.runtime.stream import Energy, Stream
+from agent.runtime.throttle import FULL_SPEED, Throttle
 from agent.runtime.wire import Embed, Generate, Request, Transcribe
 from agent.runtime.worker import KILL_WAIT_S
 
@@ -60,8 +61,8 @@ class Runtime:
 
     `memory` takes the bytes that our workers hold of what the system does not count as available, and returns how many
     bytes all models together may take now; it is called before a load and for a snapshot. `environment` is the
-    workers', this process's own by default. `cells` keeps workers apart, where the operating system can. `clock` gives
-    seconds and never goes back.
+    workers', this process's own by default. `cells` keeps workers apart, where the operating system can. `energy`
+    measures what requests cost. `clock` gives seconds and never goes back.
     """
 
     def __init__(
@@ -72,12 +73,15 @@ class Runtime:
         worker_command: Sequence[str] = (sys.executable, "-m", "agent.engines.worker"),
         environment: Mapping[str, str] | None = None,
         cells: Cells | None = None,
+        energy: Energy | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._command = tuple(worker_command)
         self._environment = environment
         self._cells = cells
+        self._energy = energy
+        self._throttle = FULL_SPEED
         self._clock = clock
         self._counters = Counters()
         self._queue: AdmissionQueue[Stream] = AdmissionQueue(limits.queue_capacity, aging_s=limits.aging_s)
@@ -212,8 +216,10 @@ class Runtime:
             holder=self,
             limit_events=self._limits.pending_events,
             limit_bytes=self._limits.pending_bytes,
+            energy=self._energy,
         )
-        if not chosen.offer(stream):
+        held = self._queue.holding and priority is not Priority.HIGH
+        if held or not chosen.offer(stream):
             entry = Entry(
                 id=stream.id,
                 model=chosen.lane,
@@ -234,6 +240,23 @@ class Runtime:
                 self._arm()
         chosen.counters.accepted += 1
         return stream
+
+    def throttle(self, throttle: Throttle) -> None:
+        """Take no more of the board than this from now on.
+
+        Without `admit`, requests of normal and low priority wait in the queue: the board recovers in seconds or
+        minutes, clients need not try again, and deadlines and the queue's capacity bound the wait as ever.
+        """
+        released = self._queue.holding and throttle.admit
+        self._throttle, self._queue.holding = throttle, not throttle.admit
+        for model in list(self._roster.alive):
+            model.throttle(throttle)
+            if released and self._queue.waiting(model.lane):
+                model.expect()
+
+    def work(self) -> tuple[int, int]:
+        """Requests that run, and all tokens that were generated so far. May be called from any thread."""
+        return sum(model.running for model in list(self._roster.alive)), self._counters.sampled_tokens
 
     async def load(self, name: str) -> None:
         """Load a model now, also one that had failed; returns when it is ready.
@@ -333,7 +356,7 @@ class Runtime:
         candidate: bool = False,
         rival: Model | None = None,
     ) -> Model:
-        return Model(
+        model = Model(
             spec,
             key=f"{spec.name}#{next(self._serials)}",
             queue=self._queue,
@@ -347,6 +370,8 @@ class Runtime:
             candidate=candidate,
             rival=rival,
         )
+        model.throttle(self._throttle)
+        return model
 
     def _refuse_waiting(self) -> None:
         for entry in self._queue.clear():

@@ -23,6 +23,7 @@ from agent.runtime.wire import (
     Ping,
     Pong,
     Predicted,
+    SetPace,
     SetThreads,
 )
 from agent.runtime.worker import Worker
@@ -51,6 +52,8 @@ class Session:
         self.held = False
         self.used_at: float | None = None
         self._draining = False
+        self._threads: SetThreads | None = None
+        self._pace: SetPace | None = None
         self._tenant = tenant
         self._worker = worker
         self._queue = queue
@@ -82,7 +85,16 @@ class Session:
 
     def set_threads(self, threads: int, threads_batch: int) -> None:
         """Takes effect at the next step, with engines that can change it."""
-        self._worker.send(SetThreads(threads, threads_batch))
+        order = SetThreads(threads, threads_batch)
+        if order != self._threads:
+            self._threads = order
+            self._worker.send(order)
+
+    def set_pace(self, order: SetPace) -> None:
+        """The same for rests and steps."""
+        if order != self._pace:
+            self._pace = order
+            self._worker.send(order)
 
     def drain(self) -> None:
         """Start nothing more."""

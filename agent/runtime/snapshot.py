@@ -10,7 +10,8 @@ from agent.runtime.wire import Loaded, Memory, Pong
 
 class Counters(msgspec.Struct, kw_only=True):
     """Counted since the start. Every request that was accepted ends as completed, failed, cancelled or expired;
-    rejected ones (`QueueFullError`) were never accepted. Times are sums over requests, in seconds."""
+    rejected ones (`QueueFullError`) were never accepted. `sampled_tokens` are
+    counted as they come. Times are sums over requests, in seconds."""
 
     accepted: int = 0
     rejected: int = 0
@@ -21,6 +22,7 @@ class Counters(msgspec.Struct, kw_only=True):
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    sampled_tokens: int = 0
     queued_s: float = 0.0
     prefill_s: float = 0.0
     decode_s: float = 0.0

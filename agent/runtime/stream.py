@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Protocol
 
@@ -11,6 +12,24 @@ from agent.runtime.wire import Delta, Embedded, Event, Generate, Request
 
 EVENT_OVERHEAD_BYTES = 100
 """A message object and its place in the list, roughly; keeps a flood of empty deltas from being free."""
+
+
+BILL_WAIT_S = 0.5
+"""How long an answer may wait for its joules. Meters that are read at a request's end take milliseconds."""
+
+
+class Energy(Protocol):
+    """Whoever measures what requests cost; `key` is the request's id."""
+
+    def begin(self, key: int, model: str) -> None:
+        """A worker has it."""
+
+    def finish(self, key: int) -> Awaitable[float | None]:
+        """It is done: its joules, None where they were not measured."""
+        ...
+
+    def drop(self, key: int) -> None:
+        """It was cancelled, or failed."""
 
 
 class Holder(Protocol):
@@ -28,7 +47,9 @@ class Stream:
     """
 
     __slots__ = (
+        "_bill",
         "_ended",
+        "_energy",
         "_error",
         "_holder",
         "_limit_bytes",
@@ -55,6 +76,7 @@ class Stream:
         holder: Holder,
         limit_events: int,
         limit_bytes: int,
+        energy: Energy | None = None,
     ) -> None:
         self.id = request.id
         self.model = model
@@ -70,6 +92,8 @@ class Stream:
         self._limit_bytes = limit_bytes
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
+        self._energy = energy
+        self._bill: Awaitable[float | None] | None = None
         self._error: EdgeAgentError | None = None
 
     @property
@@ -91,6 +115,15 @@ class Stream:
     def failed(self) -> bool:
         """Whether it ended, or will, with an error."""
         return self._error is not None
+
+    async def joules(self) -> float | None:
+        """What the request cost, after its last event. None where that was not measured."""
+        if self._bill is None:
+            return None
+        try:
+            return await asyncio.wait_for(asyncio.shield(self._bill), BILL_WAIT_S)
+        except TimeoutError:
+            return None
 
     def __aiter__(self) -> Stream:
         return self
@@ -138,6 +171,8 @@ class Stream:
         """A worker has it."""
         self._holder = holder
         self.dispatched_at = now
+        if self._energy is not None:
+            self._energy.begin(self.id, self.model)
 
     def push(self, event: Event) -> None:
         """Append an event; the reader is woken once for all that arrive in one tick.
@@ -166,6 +201,8 @@ class Stream:
 
     def finish(self) -> None:
         """All of its events were pushed."""
+        if not self._ended and self._energy is not None and self.started:
+            self._bill = self._energy.finish(self.id)
         self._end(None)
 
     def fail(self, error: EdgeAgentError) -> None:
@@ -177,6 +214,8 @@ class Stream:
             return
         self._ended = True
         self._error = error
+        if self._energy is not None and self.started and self._bill is None:
+            self._energy.drop(self.id)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

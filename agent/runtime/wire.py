@@ -221,6 +221,13 @@ class SetThreads(msgspec.Struct, frozen=True, tag="threads"):
     threads_batch: int
 
 
+class SetPace(msgspec.Struct, frozen=True, tag="pace"):
+    """From the next step on: rest `pause_ratio` times as long as a step took, with at most `batch_tokens` in one."""
+
+    pause_ratio: float
+    batch_tokens: int
+
+
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
     seq: int
 
@@ -355,7 +362,7 @@ class Pong(msgspec.Struct, frozen=True, kw_only=True, tag="pong"):
 
 
 Request = Generate | Embed | Transcribe
-ToWorker = LoadModel | Proceed | Generate | Embed | Transcribe | Cancel | SetThreads | Ping | Shutdown
+ToWorker = LoadModel | Proceed | Generate | Embed | Transcribe | Cancel | SetThreads | SetPace | Ping | Shutdown
 Event = Delta | Finished | Failed | Embedded | Transcribed
 FromWorker = Predicted | Loaded | LoadFailed | Delta | Finished | Failed | Embedded | Transcribed | Pong
 

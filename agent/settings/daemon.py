@@ -130,6 +130,31 @@ class Settings:
         "Text that might have come before, for the microphone: names, spelling, punctuation.", default=None
     )
 
+    power_command: str | None = setting(
+        "A command that prints watts: the meter to believe, before the board's own.",
+        default=None,
+        default_doc="what the board's profile names",
+    )
+    power_idle_watts: float = setting(
+        "What the board draws at rest on the meter that is used; 0: it is learned while nothing runs.",
+        default=0.0,
+        unit="watts",
+        minimum=0,
+        maximum=5000,
+    )
+
+    governor_mode: Literal["performance", "balanced", "efficient", "quiet", "off"] | None = setting(
+        "How heat, battery and power are answered: docs/power.md.",
+        default=None,
+        default_doc="balanced; off where there is no thermometer, no battery and no meter",
+    )
+    power_target_watts: float | None = setting(
+        "What the board shall draw at most, by its meter.", default=None, unit="watts", minimum=0.1, maximum=5000
+    )
+    power_target_joules_per_token: float | None = setting(
+        "What a token shall cost at most, by the meter.", default=None, unit="joules", minimum=0.000001, maximum=10_000
+    )
+
     api_keys: tuple[ApiKey, ...] = ()
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
     mqtt: MqttSettings = MqttSettings()

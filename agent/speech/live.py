@@ -14,6 +14,7 @@ from typing import Literal, Self
 
 from agent.runtime.wire import Transcribe
 from agent.speech import policy
+from agent.speech.cadence import Cadence
 from agent.speech.ear import Ear
 from agent.speech.event_queue import EventQueue
 from agent.speech.events import LiveEvent
@@ -50,6 +51,8 @@ class LiveOptions:
     when_full: Literal["drop", "wait"] = "drop"
     max_refused_s: float = 30.0
     level_interval_s: float = 0.1
+    cadence: Cadence = field(default_factory=Cadence)
+    """Shared with whoever slows partial passes down while the session runs."""
 
     def __post_init__(self) -> None:
         if self.partials.early_silence_s < self.segmentation.postroll_s:
@@ -85,6 +88,7 @@ class LiveSession:
             partials=options.partials,
             max_refused_s=options.max_refused_s,
             clock=clock,
+            cadence=options.cadence,
         )
         self._segments = 0
         self._level_at = 0

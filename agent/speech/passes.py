@@ -15,6 +15,7 @@ import msgspec
 from agent.errors import EdgeAgentError, QueueFullError
 from agent.runtime.wire import Transcribe, Transcribed
 from agent.speech import policy
+from agent.speech.cadence import Cadence
 from agent.speech.ear import Ear
 from agent.speech.hypothesis import spoken, words_of
 from agent.speech.job import Job
@@ -58,7 +59,9 @@ class Passes:
         partials: Partials,
         max_refused_s: float,
         clock: Callable[[], float],
+        cadence: Cadence | None = None,
     ) -> None:
+        self._cadence = cadence or Cadence()
         self._transcribe = transcribe
         self._ear = ear
         self._report = report
@@ -121,7 +124,7 @@ class Passes:
         return policy.next_pass(
             utterance,
             self.pace,
-            self._partials,
+            self._cadence.of(self._partials),
             heard_to=ear.position,
             voiced_end=ear.voiced_end,
             now=self._clock(),

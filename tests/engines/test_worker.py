@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.runtime.wire import LlamaOptions, Lora, Sampling, SetThreads
+from agent.runtime.wire import LlamaOptions, Lora, Sampling, SetPace, SetThreads
 from benchmarks import shapes
 from tests.engines.worker_process import WorkerProcess
 
@@ -242,6 +242,25 @@ def test_threads_change_between_steps(worker: WorkerProcess) -> None:
     worker.send(SetThreads(1, 1))
     assert worker.generate(prompt=PROMPTS[0], max_tokens=60).text == alone
     assert worker.ping().threads == 1
+
+
+def test_the_pace_bounds_steps_and_rests_between_them(worker: WorkerProcess) -> None:
+    alone = worker.generate(prompt=PROMPTS[0], max_tokens=20).text
+    worker.send(SetPace(0.1, 7))
+    worker.generate(prompt="z" * 300, max_tokens=1, cache_prompt=False)
+    assert 0 < worker.ping().batch_tokens <= 7
+    assert worker.generate(prompt=PROMPTS[0], max_tokens=20).text == alone
+    worker.send(SetPace(1e6, 512))
+    resting = worker.submit(prompt=PROMPTS[0], max_tokens=400, ignore_eos=True)
+    worker.collect(until=lambda: len(worker.answers[resting].deltas) > 0)
+    for _ in range(20):  # much longer than a step
+        assert worker.ping().step_age_s == 0
+        time.sleep(0.01)
+    assert len(worker.answers[resting].deltas) <= 2
+    worker.send(SetPace(0.0, 512))  # ends a rest that has begun
+    worker.cancel(resting)
+    assert worker.collect(resting)[0].finished[0].reason == "cancelled"
+    assert worker.generate(prompt=PROMPTS[0], max_tokens=20).text == alone
 
 
 def test_a_lora_adapter_changes_the_answers(tiny_model: Path, tmp_path: Path, worker: WorkerProcess) -> None:

@@ -187,6 +187,23 @@ def test_a_restart_is_answered_by_the_next_start_in_the_same_process(device: Dev
     assert running.log().count("is ready on") == 2
 
 
+def test_a_meter_bills_requests_over_mqtt_and_telemetry_reads_the_same_one(device: Device) -> None:
+    meter = device.folder / "watts"
+    meter.write_text("#!/bin/sh\necho 5 W\n")
+    meter.chmod(0o755)
+    watching = [device.broker.listening(f"{P}/m/{topic}", 1, timeout_s=60) for topic in ("board", "governor")]
+    time.sleep(0.5)
+    with running_daemon(device.folder, [*device.configured(), "--power-command", str(meter)]) as daemon:
+        board, governor = (json.loads(one.communicate(timeout=60)[0].partition(" ")[2]) for one in watching)
+        assert governor["samples"][0].keys() >= {"mode", "reason"}
+        assert board["samples"][0].get("power_watts", 5.0) == 5.0  # the first look may come before the meter's
+        request(device.broker, "generate", {"prompt": "Hello", "max_tokens": 2})  # loads the model
+        result = request(device.broker, "generate", {"prompt": "Hello", "max_tokens": 60})["result"]
+        assert result["joules"] > 0
+        assert result["joules_per_token"] == pytest.approx(result["joules"] / result["completion_tokens"], rel=0.1)
+        assert daemon.get("/status")[1]["energy"]["request_joules"] > 0
+
+
 def test_what_was_switched_off_and_a_former_name_leave_nothing_behind(device: Device) -> None:
     with running_daemon(device.folder, device.configured()):
         device.until(lambda found: "homeassistant/device/kitchen/config" in found)

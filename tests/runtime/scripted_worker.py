@@ -40,6 +40,8 @@ from agent.runtime.wire import (
     Pong,
     Predicted,
     Proceed,
+    SetPace,
+    SetThreads,
     Shutdown,
     WireError,
     decode_to_worker,
@@ -75,6 +77,8 @@ class ScriptedWorker:
         self.load: LoadModel | None = None
         self.script: dict[str, str] = {}
         self.stuck_since: float | None = None
+        self.threads = 1
+        self.batch_tokens = 1
 
     def run(self) -> None:
         while True:
@@ -106,6 +110,10 @@ class ScriptedWorker:
                 request = self.running.get(message.id)
                 if request is not None and "deaf" not in request.script:
                     self.finish(request, "cancelled")
+            case SetThreads():
+                self.threads = message.threads
+            case SetPace():
+                self.batch_tokens = message.batch_tokens
             case Ping():
                 self.pong(message.seq)
             case Shutdown():
@@ -169,8 +177,8 @@ class ScriptedWorker:
                 kv_used_tokens=7,
                 active_sequences=len(self.running),
                 waiting_sequences=0,
-                batch_tokens=1,
-                threads=1,
+                batch_tokens=self.batch_tokens,
+                threads=self.threads,
             )
         )
 

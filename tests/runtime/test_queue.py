@@ -54,6 +54,16 @@ def test_order(entries: list[Entry[str]], order: list[int]) -> None:
     assert order_of(queue_of(*entries)) == order
 
 
+def test_while_it_holds_only_high_entries_go_and_the_others_keep_their_places() -> None:
+    queue = queue_of(entry(1), entry(2, priority=LOW), entry(3, "b"), entry(4, priority=HIGH))
+    queue.holding = True
+    assert (queue.due("m"), queue.due("other")) == (1, 0)
+    assert order_of(queue) == [4]
+    assert (queue.due("m"), queue.waiting("m")) == (0, 3)
+    queue.holding = False
+    assert order_of(queue) == [1, 3, 2]
+
+
 def test_models_do_not_mix() -> None:
     queue = queue_of(entry(1, model="x"), entry(2, model="y"), entry(3, model="x"))
     assert order_of(queue, "x") == [1, 3]

@@ -11,6 +11,7 @@ import pytest
 
 from agent.errors import EngineError, QueueFullError, RequestError, WorkerCrashedError
 from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
+from agent.speech.cadence import Cadence
 from agent.speech.events import (
     Device,
     Failure,
@@ -98,6 +99,16 @@ def said(request: Transcribe, text: str) -> Transcribed:
 
 def of(kind: type[LiveEvent], events: list[LiveEvent]) -> list[LiveEvent]:
     return [event for event in events if isinstance(event, kind)]
+
+
+async def test_partials_are_left_out_and_come_back_while_people_speak() -> None:
+    cadence = Cadence(None)
+    spoken = [tone(3.0), silence(1.5)]
+    options = LiveOptions(level_interval_s=0, cadence=cadence)
+    events = await Stage(spoken).run(options)
+    assert [type(event).__name__ for event in events] == ["SpeechStart", "SpeechEnd", "Final"]
+    cadence.ratio = 1.0
+    assert "Partial" in {type(event).__name__ for event in await Stage(spoken).run(options)}
 
 
 async def test_each_stretch_of_speech_becomes_a_final_with_its_times() -> None:

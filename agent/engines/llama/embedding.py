@@ -15,7 +15,7 @@ from agent.engines.llama.library import llama
 from agent.engines.llama.model import AbortFlag, LlamaModel
 from agent.engines.service import Stats, failure
 from agent.errors import ContextOverflowError, EngineError, RequestError
-from agent.runtime.wire import Cancel, Embed, Embedded, Finished, FromWorker, LlamaOptions, SetThreads
+from agent.runtime.wire import Cancel, Embed, Embedded, Finished, FromWorker, LlamaOptions, SetPace, SetThreads
 
 
 @dataclass
@@ -46,7 +46,9 @@ class EmbeddingEngine:
         self._limit = min(self._limit, model.facts.train_context_tokens)
         self._batch = Batch(min(options.batch_tokens, options.micro_batch_tokens))
         self._sequences = options.slots
-        self._inbox: queue.SimpleQueue[_Open | Cancel | SetThreads | Stop] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[_Open | Cancel | SetThreads | SetPace | Stop] = queue.SimpleQueue()
+        self._pause_ratio = 0.0
+        self._rest_until_s = 0.0
         self._queue: list[tuple[_Open, int]] = []
 
     def submit(self, request: Embed) -> None:
@@ -83,6 +85,10 @@ class EmbeddingEngine:
     def set_threads(self, request: SetThreads) -> None:
         self._inbox.put(request)
 
+    def set_pace(self, request: SetPace) -> None:
+        """Only the rests: an encoder sees its whole input at once."""
+        self._inbox.put(request)
+
     def stop(self) -> None:
         self._inbox.put(Stop())
         self._abort.set()
@@ -96,8 +102,9 @@ class EmbeddingEngine:
         while True:
             block = not self._queue
             while True:
+                pause_s = self._rest_until_s - time.monotonic() if self._queue else 0.0
                 try:
-                    item = self._inbox.get(block=block)
+                    item = self._inbox.get(timeout=pause_s) if pause_s > 0 else self._inbox.get(block=block)
                 except queue.Empty:
                     break
                 block = False
@@ -113,6 +120,8 @@ class EmbeddingEngine:
                 elif isinstance(item, SetThreads):
                     llama.llama_set_n_threads(self._model.context, item.threads, item.threads_batch)
                     self.stats.threads = item.threads
+                elif isinstance(item, SetPace):
+                    self._pause_ratio, self._rest_until_s = item.pause_ratio, 0.0
                 else:
                     return
             if self._queue:
@@ -145,6 +154,8 @@ class EmbeddingEngine:
         for sequence, (opened, i) in enumerate(entries):
             offset += len(opened.inputs[i])
             self._collect(opened, i, sequence, last=offset - 1)
+        ended = time.monotonic()
+        self._rest_until_s = ended + (ended - self.stats.step_started_at) * self._pause_ratio
         self.stats.step_started_at = None
         self.stats.active = 0
 

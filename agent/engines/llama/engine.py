@@ -34,6 +34,7 @@ from agent.runtime.wire import (
     FinishReason,
     FromWorker,
     LlamaOptions,
+    SetPace,
     SetThreads,
     TokenLogprob,
 )
@@ -57,10 +58,11 @@ class Engine:
         self._context = model.context
         self._context_tokens: int = model.context_tokens
         self._batch = Batch(options.batch_tokens)
+        self._most_tokens = self._batch.capacity
         self._outputs_per_step = options.slots
         self._emit = emit
         self._abort = abort
-        self._inbox: queue.SimpleQueue[Job | Cancel | SetThreads | Stop] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Job | Cancel | SetThreads | SetPace | Stop] = queue.SimpleQueue()
         self._runner = StepRunner(model.context, threads=options.threads, threads_batch=options.threads_batch)
         self.stats = self._runner.stats
         self._running: list[Sequence] = []
@@ -68,6 +70,8 @@ class Engine:
         self._outbox: list[FromWorker] = []
         self._abortable: set[int] = set()
         self._orders = 0
+        self._pause_ratio = 0.0
+        self._rest_until_s = 0.0
         self._stopping = False
 
     def submit(self, job: Job) -> None:
@@ -81,6 +85,9 @@ class Engine:
             self._abort.set()
 
     def set_threads(self, request: SetThreads) -> None:
+        self._inbox.put(request)
+
+    def set_pace(self, request: SetPace) -> None:
         self._inbox.put(request)
 
     def stop(self) -> None:
@@ -102,10 +109,14 @@ class Engine:
             self._take_inbox()
             if self._stopping:
                 return
+            started = time.monotonic()
             self._admit()
             if self._running:
                 self._step()
             self._flush()
+            if self._pause_ratio > 0:
+                ended = time.monotonic()
+                self._rest_until_s = ended + (ended - started) * self._pause_ratio
 
     # -- inbox ---------------------------------------------------------------------------------------------------------
 
@@ -114,8 +125,12 @@ class Engine:
         block = not (self._running or self._waiting)
         rest_after_s: float | None = _REST_AFTER_S
         while True:
+            pause_s = self._pause_s()
             try:
-                item = self._inbox.get(block=block, timeout=rest_after_s)
+                if pause_s > 0:
+                    item = self._inbox.get(timeout=pause_s)
+                else:
+                    item = self._inbox.get(block=block, timeout=rest_after_s)
             except queue.Empty:
                 if not block:
                     return
@@ -132,8 +147,17 @@ class Engine:
                     self._finish(sequence, "cancelled")
             elif isinstance(item, SetThreads):
                 self._runner.set_threads(item.threads, item.threads_batch)
+            elif isinstance(item, SetPace):
+                self._pause_ratio, self._rest_until_s = item.pause_ratio, 0.0
+                self._most_tokens = max(1, min(self._batch.capacity, item.batch_tokens))
             else:
                 self._stopping = True
+
+    def _pause_s(self) -> float:
+        """How long to rest before the next step. Orders are taken meanwhile; without any work there is no hurry."""
+        if self._stopping or not self._running:
+            return 0.0
+        return self._rest_until_s - time.monotonic()
 
     def _open(self, job: Job) -> None:
         leader: Sequence | None = None
@@ -223,7 +247,7 @@ class Engine:
         ]
         shares = [
             (by_order[key], count)
-            for key, count in share_step(work, batch_tokens=self._batch.capacity, pace=self._runner.pace)
+            for key, count in share_step(work, batch_tokens=self._most_tokens, pace=self._runner.pace)
         ]
         first_index = self._fill(shares)
         requests = {s.request.id for s, _ in shares}

@@ -24,6 +24,7 @@ from agent.runtime.wire import (
     Memory,
     Pong,
     Request,
+    SetPace,
     SetThreads,
 )
 
@@ -88,6 +89,9 @@ class LlamaService:
 
     def set_threads(self, order: SetThreads) -> None:
         self._engine.set_threads(order)
+
+    def set_pace(self, order: SetPace) -> None:
+        self._engine.set_pace(order)
 
     def pong(self, seq: int) -> Pong:
         stats = self._engine.stats

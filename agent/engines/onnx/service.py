@@ -25,6 +25,7 @@ from agent.runtime.wire import (
     OnnxOptions,
     Pong,
     Request,
+    SetPace,
     SetThreads,
 )
 
@@ -109,6 +110,9 @@ class EmbeddingService:
 
     def set_threads(self, order: SetThreads) -> None:
         """ONNX Runtime fixes its threads when a session is opened; the governor paces requests instead."""
+
+    def set_pace(self, order: SetPace) -> None:
+        """A run of ONNX Runtime is a whole request, or a batch of them: between them there is nothing to pace."""
 
     def pong(self, seq: int) -> Pong:
         stats = self._engine.stats

@@ -21,7 +21,7 @@ from agent.hardware.sensors.throttling import read_throttling
 
 
 class ScopedMeter(PowerMeter, Protocol):
-    """`agent.fleet.telemetry.meter.BoardMeter` is one."""
+    """What the daemon reads its meter with; asked in a thread."""
 
     @property
     def scope(self) -> str | None:

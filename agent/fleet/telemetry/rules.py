@@ -127,6 +127,11 @@ MEASURED: Final[Mapping[str, Measured]] = {
             "received_messages": IGNORED,
         },
     ),
+    "governor": Measured(
+        interval_s=60,
+        heartbeat_s=3600,
+        bands={"reason": IGNORED},  # it names the degrees; `cause` and `rung` say when it matters
+    ),
     "telemetry": Measured(
         interval_s=300,
         heartbeat_s=3600,

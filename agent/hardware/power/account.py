@@ -38,6 +38,7 @@ class RequestEnergy:
 class _Work:
     weight: float
     begin_s: float
+    payer: str = ""
     end_s: float | None = None
     joules: float = 0.0
     missing_s: float = 0.0
@@ -65,7 +66,9 @@ class EnergyAccount:
         self.total_joules = 0.0
         """All that was measured, requests or not."""
         self.request_joules = 0.0
-        """What requests were charged out of it. Never falls: `llm_joules_total`."""
+        """What requests were charged out of it. Never falls."""
+        self.joules_by_payer: dict[str, float] = {}
+        """The same, by who pays: `llm_joules_total`."""
         self.missing_s = 0.0
         """Time without a reading."""
 
@@ -73,11 +76,11 @@ class EnergyAccount:
     def running(self) -> int:
         return len(self._works)
 
-    def begin(self, key: Hashable, now_s: float, *, weight: float = 1.0) -> None:
-        """Work for `key` starts. A second begin of a running key changes nothing."""
+    def begin(self, key: Hashable, now_s: float, *, weight: float = 1.0, payer: str = "") -> None:
+        """Work for `key` starts. A second begin of a running key changes nothing. `payer` is whose total it goes to."""
         if weight <= 0:
             raise ValueError(f"weight {weight} is not above 0")
-        self._works.setdefault(key, _Work(weight, now_s))
+        self._works.setdefault(key, _Work(weight, now_s, payer))
 
     def end(self, key: Hashable, now_s: float) -> RequestEnergy | None:
         """Work for `key` is over. None for a key that does not run.
@@ -111,7 +114,9 @@ class EnergyAccount:
             for segment, charge in zip(segments, charges, strict=True):
                 weights = sum(work.weight for work in segment.running)
                 for work in segment.running:
-                    work.joules += charge * work.weight / weights
+                    share = charge * work.weight / weights
+                    work.joules += share
+                    self.joules_by_payer[work.payer] = self.joules_by_payer.get(work.payer, 0.0) + share
                 self.request_joules += charge if segment.running else 0.0
         self._ended = [work for work in self._ended if work.end_s is None or work.end_s > interval.end_s]
 

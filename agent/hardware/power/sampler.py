@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,11 +71,11 @@ class EnergySampler:
             except TimeoutError:
                 continue
 
-    def begin(self, key: Hashable, *, weight: float = 1.0) -> None:
+    def begin(self, key: Hashable, *, weight: float = 1.0, payer: str = "") -> None:
         """A request starts to compute (not: to wait). The first one of several wakes the loop for a sample."""
         if not self._account.running:
             self._woken.set()
-        self._account.begin(key, self._clock(), weight=weight)
+        self._account.begin(key, self._clock(), weight=weight, payer=payer)
 
     async def finish(self, key: Hashable) -> RequestEnergy | None:
         """It is done. A quick meter is read first, so that its last second is measured and not estimated.
@@ -90,6 +90,11 @@ class EnergySampler:
     def drop(self, key: Hashable) -> None:
         """It was cancelled: nobody asks what it cost, but the totals do."""
         self._account.end(key, self._clock())
+
+    @property
+    def joules_by_payer(self) -> Mapping[str, float]:
+        """What requests were charged, by who pays."""
+        return self._account.joules_by_payer
 
     def read(self) -> PowerReading | None:
         """The last reading, at once; None while the meter cannot be read."""

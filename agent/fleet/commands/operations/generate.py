@@ -117,8 +117,22 @@ class GenerateOperation(Operation[GenerateArgs]):
                 finished = next((event for event in events if isinstance(event, Finished)), finished)
         answer: dict[str, Any] = {"model": model, "text": "".join(text)}
         if finished is not None:
-            answer |= {"finish_reason": finished.reason, **_counts(finished)}
+            answer |= {
+                "finish_reason": finished.reason,
+                **_counts(finished),
+                **_energy(finished, await stream.joules()),
+            }
         return answer
+
+
+def _energy(finished: Finished, joules: float | None) -> dict[str, Any]:
+    """Nothing where no meter measured it."""
+    if joules is None:
+        return {}
+    energy = {"joules": round(joules, 3)}
+    if finished.completion_tokens:
+        energy["joules_per_token"] = round(joules / finished.completion_tokens, 6)
+    return energy
 
 
 def _counts(finished: Finished) -> dict[str, Any]:

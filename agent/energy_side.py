@@ -1,0 +1,119 @@
+"""The board's power meter as the daemon keeps it: one reader for requests, /status, the metrics and telemetry."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from agent.hardware.power.choose import Choice
+from agent.hardware.power.energy import LONGEST_GAP_S
+from agent.hardware.power.sampler import EnergySampler
+from agent.hardware.sensors.power import PowerReading
+
+AGAIN_S: Final = 3600.0
+"""Where nothing measures, it is looked for again: rights and drivers change, a battery is unplugged."""
+
+_log = logging.getLogger("agent.energy")
+
+
+class Energy:
+    """What requests cost (`agent.runtime.stream.Energy`), and what the board draws (telemetry's `ScopedMeter`).
+
+    `choose` finds the meter; it blocks for some seconds and is called in a thread. `idle_watts` is what the board draws
+    at rest on that meter, 0 to learn it. `read` and `scope` may be asked from any thread.
+    """
+
+    def __init__(self, choose: Callable[[], Choice], *, idle_watts: float = 0.0, again_s: float = AGAIN_S) -> None:
+        self._choose = choose
+        self._idle_watts = idle_watts
+        self._again_s = again_s
+        self._sampler: EnergySampler | None = None
+        self._scope: str | None = None
+        self._bills: set[asyncio.Task[float | None]] = set()
+        self.reason = "The meter is being looked for."
+        """Which meter is read, or why none is, in a sentence."""
+        self.chosen = asyncio.Event()
+        """It was looked for once."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self._measure()
+            except Exception:  # a broken meter is no reason to stop the daemon
+                _log.exception("power is not measured any more")
+                self.reason, self._sampler = "Reading the meter failed; see the log.", None
+            self.chosen.set()
+            await asyncio.sleep(self._again_s)
+
+    async def _measure(self) -> None:
+        """Returns where nothing measures."""
+        choice = await asyncio.to_thread(self._choose)
+        if choice.reason != self.reason:
+            _log.info("power: %s", choice.reason)
+        self.reason = choice.reason
+        if choice.meter is None:
+            return
+        self._scope = choice.meter.scope
+        self._sampler = EnergySampler(choice.meter, idle_watts=self._idle_watts)
+        self.chosen.set()
+        await self._sampler.run()
+
+    # For the streams of requests
+
+    def begin(self, key: int, model: str) -> None:
+        """A worker has the request."""
+        if self._sampler is not None:
+            self._sampler.begin(key, payer=model)
+
+    def finish(self, key: int) -> Awaitable[float | None]:
+        """It is done. Its joules, as soon as they are known; None where they were not measured."""
+        task = asyncio.get_running_loop().create_task(self._bill(key), name="energy of a request")
+        self._bills.add(task)
+        task.add_done_callback(self._bills.discard)
+        return task
+
+    def drop(self, key: int) -> None:
+        """It was cancelled, or failed."""
+        if self._sampler is not None:
+            self._sampler.drop(key)
+
+    async def _bill(self, key: int) -> float | None:
+        """None as well for what was measured in part only: a number that is too low would look like a good one."""
+        sampler = self._sampler
+        if sampler is None:
+            return None
+        spent = await sampler.finish(key)
+        if spent is None or sampler.status().failure:
+            return None
+        known = spent.missing_s == 0 and spent.estimated_s <= LONGEST_GAP_S and spent.joules > 0
+        return spent.joules if known else None
+
+    # For whoever wants to know
+
+    @property
+    def measures(self) -> bool:
+        return self._sampler is not None
+
+    @property
+    def joules_by_model(self) -> Mapping[str, float]:
+        """Charged to the requests of each model since the start; never falls."""
+        return {} if self._sampler is None else self._sampler.joules_by_payer
+
+    @property
+    def scope(self) -> str | None:
+        """What the watts cover. None where nothing measures."""
+        return self._scope
+
+    def read(self) -> PowerReading | None:
+        """The last reading, at once; None where nothing measures, and while it cannot be read."""
+        return None if self._sampler is None else self._sampler.read()
+
+    def status(self) -> Mapping[str, Any]:
+        """For /status: `reason` always, the rest of an `EnergyStatus` where there is a meter."""
+        if self._sampler is None:
+            return {"source": None, "reason": self.reason}
+        return {**asdict(self._sampler.status()), "reason": self.reason}
