@@ -16,7 +16,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -37,7 +37,7 @@ from agent.updates.record import Origin, Record
 from agent.updates.register import Register
 from agent.updates.report import Snapshot
 from agent.updates.resume import resume, stopped
-from agent.updates.states import Move, State, may
+from agent.updates.states import IllegalMoveError, Move, State, may
 from agent.updates.steps import Rules, Steps, key_of
 from agent.updates.watch import Watch
 from agent.updates.wishes import Wishes
@@ -84,10 +84,12 @@ class Updater:
         rules = Rules(policy=self._policy, wait=self._wait, allowance=self._allowance)
         self._steps = Steps(self._register, store, rules, fetching=fetching, trying=trying, switching=switching)
         self._watch = Watch(self._register, store, switching=switching, watching=watching, policy=self._policy)
-        self._wishes = Wishes(self._register, interrupt=self._interrupt, added=self._on_added)
+        self._wishes = Wishes(self._register, hold=self._hold, added=self._on_added)
         self._waits: dict[int, str] = {}
         """Why an update waits, by its number."""
         self._current: tuple[int, asyncio.Task[None]] | None = None
+        self._held: set[int] = set()
+        """Of which somebody is about to change the course."""
         self._wake = asyncio.Event()
         self._added = asyncio.Event()
         self._opened = asyncio.Event()
@@ -186,7 +188,9 @@ class Updater:
 
     def _next(self) -> Record | None:
         """The update whose next step can be taken now; it is kept in mind why each of the others waits."""
-        records = [one for one in self._register.records.values() if self._steps.does(one.state)]
+        records = [
+            one for one in self._register.records.values() if self._steps.does(one.state) and one.id not in self._held
+        ]
         chosen: Record | None = None
         waits: dict[int, str] = {}
         for record in sorted(records, key=lambda one: (not one.terms.urgent, one.id)):
@@ -224,16 +228,24 @@ class Updater:
         if not task.cancelled() and (error := task.exception()) is not None:
             if not isinstance(error, Exception):
                 raise error
-            await self._trouble(record.id, error)
+            await self._trouble(record, error)
 
-    async def _interrupt(self, id: int) -> None:
-        """The step of this update ends, if it is being taken; what it has begun to write is written."""
-        if self._current is not None and self._current[0] == id:
-            task = self._current[1]
-            task.cancel()
-            await asyncio.wait([task])
-        self._steps.forget(id)
-        await self._register.settle()
+    @contextlib.asynccontextmanager
+    async def _hold(self, id: int) -> AsyncIterator[None]:
+        """The step of this update ends, if it is being taken, and what it has begun to write is written; while held, no
+        other step of it begins."""
+        self._held.add(id)
+        try:
+            if self._current is not None and self._current[0] == id:
+                task = self._current[1]
+                task.cancel()
+                await asyncio.wait([task])
+            self._steps.forget(id)
+            await self._register.settle()
+            yield
+        finally:
+            self._held.discard(id)
+            self._wake.set()
 
     async def _look_after(self) -> None:
         while True:
@@ -244,7 +256,7 @@ class Updater:
                     try:
                         await self._watch.look(record)
                     except Exception as error:
-                        await self._trouble(record.id, error)
+                        await self._trouble(record, error)
                     self._wake.set()
             with contextlib.suppress(EdgeAgentError):
                 await self._register.learn_day(self._today)
@@ -256,11 +268,14 @@ class Updater:
         self._wake.set()
         self._added.set()
 
-    async def _trouble(self, id: int, error: Exception) -> None:
+    async def _trouble(self, taken: Record, error: Exception) -> None:
         """Another attempt later, or none. The way back is tried for ever."""
+        id = taken.id
         record = self._register.records.get(id)
         if record is None or isinstance(error, ShuttingDownError):
             return
+        if isinstance(error, IllegalMoveError) and record.state is not taken.state:
+            return  # its course was changed meanwhile
         self._steps.forget(id)
         known = isinstance(error, EdgeAgentError)
         if not known:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from agent.errors import RequestError
@@ -12,7 +13,7 @@ from agent.updates.desired import Desired, Target, check_wanted, read_desired
 from agent.updates.policy import Terms
 from agent.updates.record import Origin, Record
 from agent.updates.register import Register
-from agent.updates.states import Move, State, may
+from agent.updates.states import IllegalMoveError, Move, State, may
 
 DESIRED: Final = "desired"
 """The journal's fact with the desired state's bytes."""
@@ -21,15 +22,19 @@ DESIRED: Final = "desired"
 class Wishes:
     """Turns wishes into updates, and takes updates back. Everything raises what the journal raises.
 
-    `interrupt` ends the step of an update that is being taken, and returns when nothing of it is left; `added` is
-    called when there is something new to do.
+    Within `hold` no step of an update is taken, and nothing is left of one that was; `added` is called when there is
+    something new to do.
     """
 
     def __init__(
-        self, register: Register, *, interrupt: Callable[[int], Awaitable[None]], added: Callable[[], None]
+        self,
+        register: Register,
+        *,
+        hold: Callable[[int], AbstractAsyncContextManager[None]],
+        added: Callable[[], None],
     ) -> None:
         self._register = register
-        self._interrupt = interrupt
+        self._hold = hold
         self._added = added
         self._asking = asyncio.Lock()
         self.desired = Desired()
@@ -115,10 +120,11 @@ class Wishes:
     async def _withdraw(self, record: Record, why: str) -> None:
         if not may(record.state, Move.WITHDRAW):
             return
-        await self._interrupt(record.id)
-        now = self._register.records.get(record.id)
-        if now is not None and may(now.state, Move.WITHDRAW):
-            await self._register.move(record.id, Move.WITHDRAW, reason=why)
+        async with self._hold(record.id):
+            now = self._register.records.get(record.id)
+            if now is not None and may(now.state, Move.WITHDRAW):
+                with contextlib.suppress(IllegalMoveError):  # it has proved itself at this very moment
+                    await self._register.move(record.id, Move.WITHDRAW, reason=why)
         self._added()
 
     def _of(self, name: str) -> list[Record]:

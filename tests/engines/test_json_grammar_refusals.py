@@ -102,6 +102,8 @@ def _chain(count: int, link: Any) -> dict[str, Any]:
     return {"$ref": "#/$defs/0", "$defs": {str(i): link(i) for i in range(count)} | {str(count): {"type": "null"}}}
 
 
+ENDLESS_S = 5.0
+"""Of computing. Each takes well under 0.1 s; what grows without bound would take minutes."""
 _HOSTILE: dict[str, Any] = {
     "deep": _nested(MAX_DEPTH),
     "very deep": _nested(5_000),
@@ -153,18 +155,14 @@ _HOSTILE: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", _HOSTILE)
-def test_hostile_schemas_are_fast_and_fail_clearly_if_they_fail(judge: GrammarChecker, name: str) -> None:
-    best_s = math.inf
+def test_hostile_schemas_end_soon_and_fail_clearly_if_they_fail(judge: GrammarChecker, name: str) -> None:
     grammar = error = None
-    for _ in range(3):
-        started = time.perf_counter()
-        try:
-            grammar = grammar_from_schema(_HOSTILE[name])
-        except RequestError as refused:
-            error = refused
-        best_s = min(best_s, time.perf_counter() - started)
-    # 0.1 s is the aim; a loaded test machine gets twice as much.
-    assert best_s < 0.2
+    began_s = time.process_time()
+    try:
+        grammar = grammar_from_schema(_HOSTILE[name])
+    except RequestError as refused:
+        error = refused
+    assert time.process_time() - began_s < ENDLESS_S
     if error is not None:
         assert len(str(error)) < 800
         str(error).encode()
