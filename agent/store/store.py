@@ -193,7 +193,7 @@ class Store:
             if (earlier := self.previous_version(name)) is None:
                 raise RequestError(
                     f"{name} has no earlier version to go back to.",
-                    hint=f"There are {', '.join(self.layout.versions(name))}; edge-agent models activate chooses one.",
+                    hint=f"There is {', '.join(self.layout.versions(name))}; edge-agent models activate chooses one.",
                 )
             activation.switch_back(self._filesystem, self.layout, name, self.get(name, earlier).version)
         return self.get(name, earlier)
@@ -283,9 +283,10 @@ class Store:
 
     def _known(self, name: str) -> None:
         if not is_safe_name(name) or not self.layout.versions(name):
+            names = self.layout.names()
             raise ModelNotFoundError(
-                f"There is no model {ascii(name)[1:129]} in the store.",
-                hint=f"There are: {', '.join(self.layout.names()) or 'none; edge-agent models import FILE adds one'}.",
+                f"There is no model {name[:128]!a} in the store.",
+                hint=f"There is {', '.join(names)}." if names else "edge-agent models import FILE adds one.",
                 param="model",
             )
 

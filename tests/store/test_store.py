@@ -288,3 +288,14 @@ def test_a_disk_error_becomes_a_store_error(store: Store, tmp_path: Path) -> Non
         key: before[key] for key in before if ".history" not in key
     }
     assert store.active("m").main_path.read_bytes() == random_bytes(5000, 1)
+
+
+def test_a_model_that_is_not_there_is_named_whole_and_so_are_those_that_are(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "models")
+    with pytest.raises(ModelNotFoundError, match="There is no model 'starter-chat' in the store") as none:
+        store.rollback("starter-chat")
+    assert none.value.hint == "edge-agent models import FILE adds one."
+    store.import_gguf(gguf(tmp_path / "a.gguf"), "a", "1", report())
+    with pytest.raises(ModelNotFoundError) as one:
+        store.rollback("b")
+    assert one.value.hint == "There is a."
