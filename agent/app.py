@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +20,19 @@ from agent.api.parts import CONNECTIONS, METRICS
 from agent.api.security import check_binding
 from agent.api.server import make_app
 from agent.config import unknown_variables
-from agent.energy_side import Energy
-from agent.errors import ArtifactError, ConfigError, EdgeAgentError, UnavailableError
+from agent.engines.process import give_large_blocks_back
+from agent.errors import ConfigError, EdgeAgentError, UnavailableError
 from agent.governor_side import Governing
 from agent.greeting import own_name, what_next
 from agent.hardware import board as boards
 from agent.hardware.governor.decision import Bounds
 from agent.hardware.memory import budget_bytes, read_memory
-from agent.hardware.power.choose import choose_meter
 from agent.hardware.profile import choose, load_profiles
 from agent.instance import Instance, url_of
+from agent.isolation_side import Isolation
 from agent.logs import start_logging
-from agent.plan import plan_models, starters
+from agent.meter_side import make_energy
+from agent.models_side import Models
 from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
 from agent.search.library import Library
@@ -43,24 +42,24 @@ from agent.service.activation import inherited_sockets
 from agent.service.cgroups import worker_groups
 from agent.service.notify import notify
 from agent.settings import Settings
+from agent.signals import Signals
 from agent.speech.cadence import Cadence
 from agent.speech.listening import Listening
 from agent.speech.live_engine import RuntimeEngine
 from agent.speech.passes import TranscribeCall
 from agent.speech.wanted import Wanted
+from agent.starter.bundle import shipped_names
 from agent.store.layout import StoredModel
 from agent.store.store import Store
 from agent.updates_side import OVER_MQTT, Updates
 from agent.version import version
 from agent.wiring import (
     api_settings,
-    chat_templates,
     digests,
     limits,
     listening_settings,
     live_options,
     needing_restart,
-    power_command,
     worker_environment,
 )
 
@@ -79,6 +78,7 @@ async def serve(load: Callable[[], Settings]) -> bool:
 
     Returns whether it shall begin again. Raises `EdgeAgentError` if it cannot start.
     """
+    give_large_blocks_back()  # each live stream's VAD takes megabytes for as long as it lasts
     settings = load()
     instance = Instance(settings.state_dir)
     instance.acquire()
@@ -102,9 +102,8 @@ class Daemon:
         self._match = choose(self._board, load_profiles(), settings.profile)
         source = str(settings.config_file or "the configuration")
         self._profile = self._match.profile.resolve(self._board, settings.profile_overrides, source=source)
-        self._store = Store(settings.state_dir / "models")
-        wanted, command = self._profile.power.meter, power_command(settings)
-        self._energy = Energy(lambda: choose_meter(wanted, command=command), idle_watts=settings.power_idle_watts)
+        self._store = Store(settings.state_dir / "models", shipped=shipped_names())
+        self._energy = make_energy(settings, self._profile.power.meter)
         self._runtime = Runtime(
             limits(settings),
             memory=self._budget_bytes,
@@ -112,13 +111,19 @@ class Daemon:
             cells=worker_groups(),
             energy=self._energy,
         )
-        self._plan_budget_bytes = self._budget_bytes(0)
-        """Fixed at start, so that a reload plans a model as before and needs no new worker for it."""
-        self._sampling: dict[str, Mapping[str, float | int]] = {}
+        self._models = Models(
+            self._runtime,
+            self._store,
+            settings,
+            profile=self._profile,
+            budget_bytes=self._budget_bytes(0),
+            cores=self._board.usable_cores,
+        )
         self._keys = ApiKeys(digests(settings))
         self._library = Library(Shelf(settings.state_dir / "collections"), RuntimeEmbedder(self._runtime))
         cadence = Cadence()
         self._governor = self._governing(settings, cadence)
+        self._isolation = Isolation(self._runtime)
         live = live_options(partials=self._profile.speech.partials, cadence=cadence)
         self._listening = Listening(
             RuntimeEngine(self._runtime, self._transcribing, self._counted_passes),
@@ -143,7 +148,7 @@ class Daemon:
         self._http = make_app(
             self._runtime,
             self._store,
-            api_settings(settings, self._sampling),
+            api_settings(settings, self._models.sampling),
             daemon=self,
             library=self._library,
             listening=self._listening,
@@ -158,21 +163,23 @@ class Daemon:
         self._url = ""
         self._changing = asyncio.Lock()
         self._stopping = asyncio.Event()
-        self._reloads: set[asyncio.Task[None]] = set()
-        self._forced = False
+        self._signals = Signals(self._stopping, reload=self.reload, grace_s=lambda: self._settings.shutdown_grace_s)
         self.wants_restart = False
 
     async def run(self, instance: Instance) -> None:
         """Serves until told to stop, then lets running requests finish. Raises `EdgeAgentError` if it cannot start."""
         settings = self._settings
-        self._handle_signals()
-        self._serve(self._apply(settings))
+        self._signals.handle()
+        for name in unknown_variables(os.environ):
+            _log.warning("the environment variable %s sets nothing", name)
+        self._models.serve(self._models.plan(settings), settings)
         self._url = url_of(settings.host, await self._listen(settings.host, settings.port))
         instance.announce(self._url, self.version)
         feeding = asyncio.create_task(watchdog.feed(self._runtime.hung), name="watchdog")
         watching = [
             asyncio.create_task(self._energy.run(), name="energy"),
             asyncio.create_task(self._governor.run(), name="governor"),
+            asyncio.create_task(self._isolation.run(), name="isolation"),
         ]
         try:
             async with asyncio.TaskGroup() as group:
@@ -187,7 +194,7 @@ class Daemon:
                 notify("STOPPING=1")
                 await self._shut_down()
         except asyncio.CancelledError:
-            if not self._forced:
+            if not self._signals.forced:
                 raise
             _log.warning("stopped at once; running requests were cut off")
             await self._listener.close(0)
@@ -204,6 +211,7 @@ class Daemon:
             "url": self._url,
             "mqtt": self._fleet.state() if self._fleet is not None else None,
             "updates": self._updates.brief(),
+            "rollback": self._models.rollbacks(),
             "state_dir": str(self._settings.state_dir),
             "config_file": str(self._settings.config_file) if self._settings.config_file else None,
             "board": {
@@ -220,6 +228,7 @@ class Daemon:
             },
             "energy": self._energy.status(),
             "governor": self._governor.status(),
+            "isolation": self._isolation.status(),
             "profile": {
                 "name": profile.name,
                 "reason": self._match.reason,
@@ -232,7 +241,8 @@ class Daemon:
     async def models_changed(self) -> None:
         """Serve what the store and the settings say now. Raises `EdgeAgentError`, and changes nothing then."""
         async with self._changing:
-            self._serve(await asyncio.to_thread(self._plan, self._settings))
+            specs = await asyncio.to_thread(self._models.plan, self._settings)
+            self._models.serve(specs, self._settings)
         if self._fleet is not None:
             self._fleet.models_changed()
         await self._open_microphone()
@@ -245,9 +255,9 @@ class Daemon:
                 new = await asyncio.to_thread(self._load)
                 keys, listening = ApiKeys(digests(new)), listening_settings(new)
                 check_binding(self._settings.host, keys)
-                specs = await asyncio.to_thread(self._plan, new)
+                specs = await asyncio.to_thread(self._models.plan, new)
                 self._updates.apply(new.updates)
-                self._serve(specs)
+                self._models.serve(specs, new)
                 self._keys.replace(digests(new))
                 self._listening.settings = listening
                 self._governor.apply(new)
@@ -262,48 +272,13 @@ class Daemon:
         finally:
             notify("READY=1")
 
-    def _apply(self, settings: Settings) -> list[ModelSpec]:
-        for name in unknown_variables(os.environ):
-            _log.warning("the environment variable %s sets nothing", name)
-        return self._plan(settings)
-
-    def _plan(self, settings: Settings) -> list[ModelSpec]:
-        listing = self._store.scan()
-        for broken in listing.broken:
-            _log.warning("version %s of model %s cannot be used: %s", broken.version, broken.name, broken.reason)
-        specs = plan_models(
-            [*listing.models, *self._starters(listing.models, settings)],
-            self._profile,
-            settings.models,
-            self._plan_budget_bytes,
-            cores=self._board.usable_cores,
-            default_keep_alive_s=settings.idle_limit_s,
-            chat_templates=chat_templates(settings),
-        )
-        for name in settings.models.keys() - {spec.name for spec in specs}:
-            _log.warning("models.%s is configured, but no such model is in the store and it has no path", name)
-        return specs
-
-    def _starters(self, stored: Sequence[StoredModel], settings: Settings) -> list[StoredModel]:
-        try:
-            return starters(stored, settings.starter_models, settings.models)
-        except ArtifactError as error:
-            _log.warning("%s", error)
-            return []
-
     def spec_of(self, model: StoredModel) -> ModelSpec | None:
         """How a version would run if it were the active one; None where this device cannot."""
-        settings = self._settings
-        specs = plan_models(
-            [dataclasses.replace(model, active=True)],
-            self._profile,
-            {name: said for name, said in settings.models.items() if name == model.name},
-            self._plan_budget_bytes,
-            cores=self._board.usable_cores,
-            default_keep_alive_s=settings.idle_limit_s,
-            chat_templates=chat_templates(settings),
-        )
-        return next((spec for spec in specs if spec.version == model.version), None)
+        return self._models.spec_of(model)
+
+    def served_from(self, name: str) -> Path | None:
+        """The file that a model is served from in place of the store."""
+        return self._models.served_from(name)
 
     def is_spoken_to(self) -> bool:
         """Somebody is speaking into the microphone."""
@@ -340,41 +315,33 @@ class Daemon:
     def _fleet_side(self) -> Fleet:
         """Imports it here: without a broker nothing of MQTT is loaded. Raises `ConfigError`."""
         from agent.device import LocalDevice
-        from agent.fleet.commands.operations.all import operations_of
-        from agent.fleet.service import FleetService
-        from agent.fleet_side import Fleet, about_this, fleet_options
+        from agent.fleet_side import make_fleet
 
-        settings, board = self._settings, self._board
         device = LocalDevice(
             self,
             self._runtime,
             self._listening,
-            board=board,
+            board=self._board,
             match=self._match,
             profile=self._profile,
-            state_dir=settings.state_dir,
+            state_dir=self._settings.state_dir,
             updates=self._updates,
         )
-        operations = operations_of(self._runtime, self._store, device, self._sampling)
-        options = fleet_options(settings.mqtt, settings.state_dir)
-        about = about_this(self.version, board=board.model, architecture=board.architecture)
-        heat = self._profile.thermal
-
-        def make() -> FleetService:
-            return FleetService(
-                options,
-                about,
-                runtime=self._runtime,
-                store=self._store,
-                operations=operations,
-                heat=heat,
-                meter=self._energy,
-                governor=self._governor,
-                updates=self._updates,
-                blocks=self._blocks,
-            )
-
-        return Fleet(make)
+        return make_fleet(
+            self._settings,
+            device,
+            self._runtime,
+            self._store,
+            version=self.version,
+            board=self._board,
+            heat=self._profile.thermal,
+            sampling=self._models.sampling,
+            meter=self._energy,
+            governor=self._isolation.beside(self._governor),
+            updates=self._updates,
+            blocks=self._blocks,
+            plug=self._energy,
+        )
 
     def find_transcriber(self, model: str | None) -> str:
         return self._transcribing(model)
@@ -395,11 +362,6 @@ class Daemon:
         except EdgeAgentError as error:
             _log.warning("microphone_start: the microphone was not opened: %s", error)
 
-    def _serve(self, specs: Sequence[ModelSpec]) -> None:
-        self._runtime.set_models(specs)
-        self._sampling.clear()
-        self._sampling.update({spec.name: spec.sampling for spec in specs})
-
     def _budget_bytes(self, held_bytes: int) -> int:
         return budget_bytes(read_memory(), self._profile.memory, held_bytes=held_bytes)
 
@@ -410,31 +372,6 @@ class Daemon:
             if error.param != "port":
                 raise
             raise UnavailableError(error.message, hint=error.hint, param=error.param) from None
-
-    def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
-        on_terminal = sys.stdin is not None and sys.stdin.isatty()
-
-        def stop(name: str) -> None:
-            if not self._stopping.is_set():
-                _log.info("%s: stopping; running requests get %g s", name, self._settings.shutdown_grace_s)
-                self._stopping.set()
-            elif main is not None and not self._forced:
-                self._forced = True
-                main.cancel()
-
-        def hang_up() -> None:
-            if on_terminal and _terminal_is_gone():
-                stop("terminal closed")
-            else:
-                task = loop.create_task(self.reload(), name="reload")
-                self._reloads.add(task)
-                task.add_done_callback(self._reloads.discard)
-
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop, number.name)
-        loop.add_signal_handler(signal.SIGHUP, hang_up)
 
     def _say_ready(self) -> None:
         models = self._runtime.models()
@@ -466,15 +403,6 @@ class Daemon:
             group.create_task(self._listener.close(grace_s), name="stop listener")
         self._library.stop()
         _log.info("stopped")
-
-
-def _terminal_is_gone() -> bool:
-    """SIGHUP is also what the kernel sends when the terminal that we were started on is closed."""
-    try:
-        os.tcgetpgrp(sys.stdin.fileno())
-    except OSError:
-        return True
-    return False
 
 
 def _counted(count: int, noun: str) -> str:

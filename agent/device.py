@@ -19,7 +19,7 @@ from agent.hardware.memory import read_memory
 from agent.hardware.profile import Match, Profile
 from agent.runtime.queue import Priority
 from agent.runtime.service import Runtime
-from agent.runtime.wire import Transcribe
+from agent.runtime.wire.transcription import Transcribe
 from agent.speech.files import AudioFile, transcribe_pieces
 from agent.speech.languages import code_of
 from agent.speech.listening import Listening
@@ -43,6 +43,8 @@ class Updates(Protocol):
     ) -> Mapping[str, Any]: ...
 
     async def outcome(self, id: int) -> Mapping[str, Any]: ...
+
+    async def withdraw(self, name: str, version: str | None = None, *, policy: Mapping[str, Any] | None) -> None: ...
 
 
 class Daemon(Protocol):
@@ -99,7 +101,9 @@ class LocalDevice:
             client=CLIENT,
             priority=Priority.NORMAL,
             deadline_s=PIECE_DEADLINE_S,
+            billed=True,
         )
+        paid = 0.0
         async with AudioFile(recording.audio) as audio, aclosing(transcribe_pieces(audio, pattern, ask)) as pieces:
             async for piece in pieces:
                 said = piece.transcribed
@@ -112,7 +116,9 @@ class LocalDevice:
                         {"text": one.text.strip(), "start_s": round(one.start_s, 2), "end_s": round(one.end_s, 2)}
                         for one in said.segments
                     ],
+                    **({} if ask.joules is None else {"joules": round(ask.joules - paid, 3)}),
                 }
+                paid = ask.joules or 0.0
 
     async def microphone(self, on: bool) -> Mapping[str, Any]:
         state = await (self._listening.start(Wanted()) if on else self._listening.stop())
@@ -128,6 +134,9 @@ class LocalDevice:
     async def update_model(self, name: str, version: str | None, policy: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = await self._updates.update(name, version, origin="command", policy=policy)
         return await self._updates.outcome(asked["id"])
+
+    async def withdraw_update(self, name: str, version: str | None, policy: Mapping[str, Any]) -> None:
+        await self._updates.withdraw(name, version, policy=policy)
 
     async def models_changed(self) -> None:
         await self._daemon.models_changed()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
 from agent.hardware.power.choose import Choice
 from agent.hardware.power.energy import LONGEST_GAP_S
+from agent.hardware.power.pushed import PushedMeter
 from agent.hardware.power.sampler import EnergySampler
 from agent.hardware.sensors.power import PowerReading
 
+LEAST_S: Final = 0.05
+"""So much of a request must lie between two readings of a meter that is not read at its end: else what was read is
+what the board drew before it began."""
 AGAIN_S: Final = 3600.0
 """Where nothing measures, it is looked for again: rights and drivers change, a battery is unplugged."""
 
@@ -23,15 +28,25 @@ class Energy:
     """What requests cost (`agent.runtime.stream.Energy`), and what the board draws (telemetry's `ScopedMeter`).
 
     `choose` finds the meter; it blocks for some seconds and is called in a thread. `idle_watts` is what the board draws
-    at rest on that meter, 0 to learn it. `read` and `scope` may be asked from any thread.
+    at rest on that meter, 0 to learn it. `pushed` is the meter whose readings come by `push`, where there is one.
+    `read` and `scope` may be asked from any thread.
     """
 
-    def __init__(self, choose: Callable[[], Choice], *, idle_watts: float = 0.0, again_s: float = AGAIN_S) -> None:
+    def __init__(
+        self,
+        choose: Callable[[], Choice],
+        *,
+        idle_watts: float = 0.0,
+        pushed: PushedMeter | None = None,
+        again_s: float = AGAIN_S,
+    ) -> None:
         self._choose = choose
+        self._pushed = pushed
         self._idle_watts = idle_watts
         self._again_s = again_s
         self._sampler: EnergySampler | None = None
         self._scope: str | None = None
+        self._quick = False
         self._bills: set[asyncio.Task[float | None]] = set()
         self.reason = "The meter is being looked for."
         """Which meter is read, or why none is, in a sentence."""
@@ -58,16 +73,24 @@ class Energy:
         if choice.meter is None:
             return
         self._scope = choice.meter.scope
-        self._sampler = EnergySampler(choice.meter, idle_watts=self._idle_watts)
+        self._quick = choice.meter.quick
+        self._sampler = EnergySampler(choice.meter, idle_watts=self._idle_watts, longest_gap_s=choice.longest_gap_s)
         self.chosen.set()
         await self._sampler.run()
 
+    def push(self, watts: float) -> None:
+        """A reading came from outside. Raises `RequestError` for watts that cannot be."""
+        if self._pushed is not None:
+            self._pushed.push(watts, time.monotonic())
+            if self._sampler is not None:
+                self._sampler.wake()
+
     # For the streams of requests
 
-    def begin(self, key: int, model: str) -> None:
+    def begin(self, key: int, model: str, task: str) -> None:
         """A worker has the request."""
         if self._sampler is not None:
-            self._sampler.begin(key, payer=model)
+            self._sampler.begin(key, payer=(model, task))
 
     def finish(self, key: int) -> Awaitable[float | None]:
         """It is done. Its joules, as soon as they are known; None where they were not measured."""
@@ -89,8 +112,9 @@ class Energy:
         spent = await sampler.finish(key)
         if spent is None or sampler.status().failure:
             return None
+        seen = self._quick or spent.measured_s >= LEAST_S
         known = spent.missing_s == 0 and spent.estimated_s <= LONGEST_GAP_S and spent.joules > 0
-        return spent.joules if known else None
+        return spent.joules if known and seen else None
 
     # For whoever wants to know
 
@@ -99,8 +123,8 @@ class Energy:
         return self._sampler is not None
 
     @property
-    def joules_by_model(self) -> Mapping[str, float]:
-        """Charged to the requests of each model since the start; never falls."""
+    def joules_by_payer(self) -> Mapping[tuple[str, ...], float]:
+        """Charged to the requests of each (model, task) since the start; never falls."""
         return {} if self._sampler is None else self._sampler.joules_by_payer
 
     @property

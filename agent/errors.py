@@ -10,6 +10,7 @@ EdgeAgentError                       500
 │   │   └── ModelNotFoundError       404
 │   └── TooLargeError                413
 ├── QueueFullError                   429  carries retry_after_s
+│   └── OverloadedError              503  the device has no memory to spare just now
 ├── StoreError                       500  something on disk is missing or wrong
 │   ├── ArtifactError                400  the artifact being imported is not acceptable
 │   ├── HashMismatchError            500
@@ -97,6 +98,11 @@ class QueueFullError(EdgeAgentError):
     def __init__(self, message: str, *, retry_after_s: float, hint: str = "", param: str | None = None) -> None:
         super().__init__(message, hint=hint, param=param)
         self.retry_after_s = retry_after_s
+
+
+class OverloadedError(QueueFullError):
+    status = 503
+    code = "overloaded"
 
 
 class StoreError(EdgeAgentError):
@@ -187,7 +193,7 @@ def by_code(code: str) -> type[EdgeAgentError]:
     pending: list[type[EdgeAgentError]] = [EdgeAgentError]
     while pending:
         candidate = pending.pop()
-        if candidate.code == code and candidate is not QueueFullError:
+        if candidate.code == code and not issubclass(candidate, QueueFullError):
             return candidate
         pending.extend(candidate.__subclasses__())
     return EdgeAgentError

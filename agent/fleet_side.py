@@ -7,20 +7,31 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from agent.errors import ConfigError, RequestError
 from agent.fleet.announce.about import About
+from agent.fleet.blocks import Blocks
+from agent.fleet.commands.device import Device
+from agent.fleet.commands.operations.all import operations_of
 from agent.fleet.commands.permissions import Permission
+from agent.fleet.desired import Updates
 from agent.fleet.link.state import LinkState
+from agent.fleet.power import PowerReader, PowerTopic
 from agent.fleet.service import FleetOptions, FleetService
+from agent.fleet.telemetry.board import ScopedMeter
+from agent.fleet.telemetry.governor import HasStatus
+from agent.fleet.telemetry.rules import HeatLimits
 from agent.fleet.telemetry.state import OutboxState
 from agent.fleet.topics import check_root
+from agent.hardware.board import Board
 from agent.hardware.sensors.boot import read_boot_id
 from agent.mqtt import link_settings, topics_of
-from agent.settings import MqttSettings
+from agent.runtime.service import Runtime
+from agent.settings import MqttSettings, Settings
+from agent.store.store import Store
 
 FOLDER: Final = "mqtt"
 """In the state folder."""
@@ -49,6 +60,47 @@ def fleet_options(mqtt: MqttSettings, state_dir: Path, *, hostname: str | None =
 def about_this(version: str, *, board: str, architecture: str) -> About:
     """This process."""
     return About(version=version, board=board, architecture=architecture, boot_id=read_boot_id(), pid=os.getpid())
+
+
+def make_fleet(
+    settings: Settings,
+    device: Device,
+    runtime: Runtime,
+    store: Store,
+    *,
+    version: str,
+    board: Board,
+    heat: HeatLimits,
+    sampling: Mapping[str, Mapping[str, float | int]],
+    meter: ScopedMeter,
+    governor: HasStatus,
+    updates: Updates,
+    blocks: Blocks | None,
+    plug: PowerReader,
+) -> Fleet:
+    """`plug` is told what a smart plug says, where the settings name its topic. Raises `ConfigError`."""
+    topic = settings.power_topic
+    power = PowerTopic(topic, settings.power_json_key, plug) if topic else None
+    options = fleet_options(settings.mqtt, settings.state_dir)
+    operations = operations_of(runtime, store, device, sampling)
+    about = about_this(version, board=board.model, architecture=board.architecture)
+
+    def make() -> FleetService:
+        return FleetService(
+            options,
+            about,
+            runtime=runtime,
+            store=store,
+            operations=operations,
+            heat=heat,
+            meter=meter,
+            governor=governor,
+            updates=updates,
+            blocks=blocks,
+            power=power,
+        )
+
+    return Fleet(make)
 
 
 class Fleet:

@@ -14,11 +14,13 @@ from agent.errors import EdgeAgentError
 from agent.hardware.command import Runner
 from agent.hardware.governor.clock import ClockLimit
 from agent.hardware.governor.decision import Bounds, Decision, Mode
+from agent.hardware.governor.found_clock import FoundClock
 from agent.hardware.governor.ladder import build
 from agent.hardware.governor.loop import PERIOD_S, GovernorLoop
 from agent.hardware.governor.policy import Governor
 from agent.hardware.governor.watch import Watch, Work
 from agent.hardware.power.supply import batteries
+from agent.hardware.sensors.boot import read_boot_id
 from agent.hardware.sensors.temperature import read_temperature
 from agent.runtime.throttle import FULL_SPEED, Throttle
 from agent.settings import Settings
@@ -27,6 +29,8 @@ from agent.speech.cadence import Cadence
 AGAIN_S: Final = 60.0
 """After a mistake of ours the models run at full speed for so long."""
 DEFAULT: Final[Mode] = "balanced"
+CLOCK: Final = "clock.json"
+"""In the state folder, while the clock is lowered."""
 BLIND: Final = (
     "There is no thermometer, no battery and no power meter here to go by. governor_mode turns it on all the same."
 )
@@ -77,7 +81,8 @@ class Governing:
             self._changed.set()
 
     async def run(self) -> None:
-        """Until cancelled; then all is as it was found."""
+        """Until cancelled; then all is as it was found; and at the beginning, after one that was killed."""
+        await asyncio.to_thread(self._clock_limit)
         await self._energy.chosen.wait()
         while True:
             self._changed.clear()
@@ -122,10 +127,7 @@ class Governing:
             self._release("")
 
     def _loop_of(self, mode: Mode) -> GovernorLoop:
-        settings, bounds = self._settings, self._bounds
-        limit: ClockLimit | None = None
-        with contextlib.suppress(EdgeAgentError):  # then it is left alone
-            limit = ClockLimit(self._root)
+        settings, bounds, limit = self._settings, self._bounds, self._clock_limit()
         ladder = build(*self._threads, limit.choices_mhz() if limit is not None else ())
         wanted = Bounds(
             soft_celsius=bounds.soft_celsius,
@@ -138,6 +140,13 @@ class Governing:
         watch = Watch(self._work, meter=self._energy, root=self._root, run=self._run)
         governor = Governor(ladder, wanted, mode)
         return GovernorLoop(governor, watch, self._carry_out, clock_limit=limit, period_s=self._period_s)
+
+    def _clock_limit(self) -> ClockLimit | None:
+        """None where the clock is left alone."""
+        memory = FoundClock(self._settings.state_dir / CLOCK, read_boot_id(self._root))
+        with contextlib.suppress(EdgeAgentError):
+            return ClockLimit(self._root, memory=memory)
+        return None
 
     def _work(self) -> Work:
         running, tokens = self._workers.work()

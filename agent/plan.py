@@ -10,7 +10,7 @@ from typing import Any
 from agent.errors import ConfigError
 from agent.hardware.profile import Profile
 from agent.runtime.spec import ModelSpec, Task
-from agent.runtime.wire import LlamaOptions, Lora, OnnxOptions, Options
+from agent.runtime.wire.options import LlamaOptions, Lora, OnnxOptions, Options
 from agent.settings import ModelSettings, SamplingSettings, declarations
 from agent.starter.bundle import Choice, bundled, serving
 from agent.store.layout import StoredModel
@@ -184,12 +184,13 @@ def plan_models(
 
 
 def starters(stored: Sequence[StoredModel], choice: Choice, settings: Mapping[str, ModelSettings]) -> list[StoredModel]:
-    """The models that ship, as far as they are served beside `stored` and bare files. Raises `ArtifactError`."""
+    """The models that ship, as far as they are served beside the active ones of `stored` and bare files. Raises
+    `ArtifactError`."""
     files = {name: said.task or "generate" for name, said in settings.items() if said.path is not None}
     return serving(
         bundled(),
         choice,
-        names={model.name for model in stored} | files.keys(),
+        names={model.name for model in stored if model.active} | files.keys(),
         tasks={model.manifest.task for model in stored if model.active} | set(files.values()),
     )
 

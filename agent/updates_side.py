@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from agent.errors import ConfigError, UnavailableError, UpdateError
+from agent.hardware.metered import read_metered
 from agent.hardware.power.supply import read_supply
 from agent.runtime.service import Runtime
 from agent.runtime.spec import Limits as RuntimeLimits
@@ -38,6 +40,8 @@ JOURNAL: Final = "updates.db"
 OVER_MQTT: Final = "mqtt:"
 AGAIN_S: Final = 60.0
 """After a mistake in the updater itself."""
+METERED_S: Final = 60.0
+"""How often it is asked whether the network costs money, while an update is under way."""
 MB: Final = 1_000_000
 KB: Final = 1_000
 
@@ -54,6 +58,9 @@ class Daemon(Protocol):
 
     def is_spoken_to(self) -> bool:
         """Somebody is speaking into the microphone."""
+
+    def served_from(self, name: str) -> Path | None:
+        """The file that a model is served from in place of the store."""
 
 
 def policy_of(settings: UpdatesSettings, runtime: RuntimeLimits) -> Policy:
@@ -133,12 +140,22 @@ class Updates:
         self._listeners: list[Callable[[], None]] = []
         self._told: object = None
         self._moved = asyncio.Event()
+        self._followed: Counter[int] = Counter()
+        """How many commands await the end of an update, by its number."""
+        self._metered: bool | None = None
         self._updater = self._make()
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
     async def run(self) -> None:
         """Until `close`."""
+        asking = asyncio.create_task(self._ask_whether_metered(), name="updates:metered")
+        try:
+            await self._run()
+        finally:
+            asking.cancel()
+
+    async def _run(self) -> None:
         while not self._closing.is_set():
             self._task = asyncio.create_task(self._updater.run(), name="updater")
             try:
@@ -161,7 +178,8 @@ class Updates:
 
     def apply(self, settings: UpdatesSettings) -> None:
         """A new policy, from the next look on. Raises `ConfigError`."""
-        self._policy = self._updater.policy = policy_of(settings, self._limits)
+        self._policy = policy_of(settings, self._limits)
+        self._updater.apply(self._policy)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """`listener` is called when an update has moved, or waits for something else."""
@@ -176,14 +194,23 @@ class Updates:
 
     async def outcome(self, id: int) -> dict[str, Any]:
         """The update once it has come to its end. Raises `UpdateError` unless it is the model's version then."""
-        while any(one.id == id for one in self._updater.snapshot().records):
-            await self._moved.wait()
+        self._followed[id] += 1
+        try:
+            while any(one.id == id for one in self._updater.snapshot().records):
+                await self._moved.wait()
+        finally:
+            self._followed -= Counter({id: 1})
         ended = next((one for one in self._updater.snapshot().ended if one.id == id), None)
         if ended is None:
             raise UnavailableError("What became of the update is not known any more.")
         if ended.state is not State.COMMITTED:
             raise UpdateError(f"{ended.label} was {ended.state.value}: {ended.reason}")
         return self._described(ended)
+
+    async def withdraw(self, name: str, version: str | None = None, *, policy: Mapping[str, Any] | None = None) -> None:
+        """The command that asked for it is taken back; others who want the same are not."""
+        terms = read_terms(policy or {}, "policy")
+        await self._updater.withdraw(name, version, terms=terms, spared=frozenset(self._followed))
 
     async def cancel(self, name: str) -> list[dict[str, Any]]:
         """Raises `RequestError` where nothing can be taken back."""
@@ -227,6 +254,7 @@ class Updates:
             watching=self._switcher,
             policy=self._policy,
             around=self._around,
+            served_from=self._daemon.served_from,
             changed=self._on_change,
         )
 
@@ -238,7 +266,18 @@ class Updates:
             on_mains=supply.on_mains,
             battery_percent=supply.battery_percent,
             speaking=self._daemon.is_spoken_to(),
+            metered=self._metered,
         )
+
+    async def _ask_whether_metered(self) -> None:
+        """Only where an update is under way, and the answer counts."""
+        while True:
+            moved = self._moved
+            if not self._updater.snapshot().records or self._policy.metered != "auto":
+                await moved.wait()
+                continue
+            self._metered = await read_metered()
+            await asyncio.sleep(METERED_S)
 
     def _on_change(self) -> None:
         snapshot = self._updater.snapshot()

@@ -18,7 +18,7 @@ from benchmarks.client import Exchange, call
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Fields of `agent.runtime.wire.Memory` that add up to what a model takes.
+# Fields of `agent.runtime.wire.memory.Memory` that add up to what a model takes.
 MEMORY_PARTS = ("weights_bytes", "kv_bytes", "compute_bytes", "overhead_bytes", "prefix_cache_bytes")
 
 

@@ -5,16 +5,25 @@ power warms the chip above the board (fast). Fitted to a bare Pi 5 at 20 °C: 40
 3 minutes: 82.3, 84.5, 86.2 °C after each (qiita.com/j-baba/items/08475f1d066d23e188eb).
 `python -m benchmarks.governor_rows` shows how near the fit comes.
 
-Clocks: the firmware's own throttling. From 80 °C it takes the clock back step by step, at 85 °C harder, never below
-1500 MHz (raspberrypi.com/documentation, thermal management; arm_freq_min). 2256 MHz were seen at 82.9 °C
-(github.com/raspberrypi/rpi-eeprom issue 518): 50 MHz for each degree. 0.72 V at 1500 MHz and 0.91 V at 2400 MHz
-(github.com/geerlingguy/sbc-reviews issue 21); a line between them.
+Clocks: the firmware's own throttling. From 80 °C it takes the clock back by 50 MHz for each degree: 2256 MHz were seen
+at 82.9 °C (github.com/raspberrypi/rpi-eeprom issue 518). At 85 °C it drops to arm_freq_min, 1500 MHz: a bare board at
+88.1 °C flipped between 1500 and 2146 to 2311 MHz, with nothing between, and did 7890 MIPS of 7-zip (sbc-bench,
+firmware of May 2025, github.com/ryderhutchings/ryderhutchings.github.io, content/articles/Raspberry Pi 5). While it
+throttles it does not heed a lower limit of cpufreq (github.com/raspberrypi/linux issue 5875, open).
+
+Volts: a line from 0.72 at 1500 MHz, the idle point of every board (github.com/raspberrypi/firmware issue 1876), to
+0.91 at 2400 MHz. The firmware of November 2023 gave 0.82 V at 1500 MHz and 0.915 V at 2400 MHz
+(github.com/geerlingguy/sbc-reviews issue 21): `low_volts`.
 
 Watts, as the power chip's rails: 2.08 at rest and 5.80 under `stress -c 4` at 2.4 GHz (3.0 W and 7.2 W at the input,
 through the fit of github.com/jfikar/RPi5-power), so 0.47 W per core, GHz and square volt: P ~ f V^2. 6.37 W while four
 threads decode (github.com/ggml-org/llama.cpp issue 26484): waiting threads spin, so each costs about what a busy one
 does, and the rest is memory traffic, 0.05 W per GB/s (chosen, so that the sum is right). Leakage that grows with heat
 is left out: it would cost the hotter board more.
+
+A Pi 5 without a heat sink peaked at 89 °C and was at 81 °C on average over a suite of benchmarks
+(phoronix.com/review/raspberry-pi-5-benchmarks); a Pi 500, which has one, ran Ollama at 80 to 85 °C and 2.2 to 2.4 GHz
+(github.com/geerlingguy/sbc-reviews issue 60). Both agree with this.
 
 Tokens: bytes of weights read per second, at most what the memory gives to so many threads: 9.26, 13.23 and 11.59 GB/s
 for 1, 2 and 4 (STREAM read-only at 2.4 GHz, same issue), and at most what the cores compute: 1.8 GB/s per thread and
@@ -51,14 +60,17 @@ class Physics:
     """By threads, at any clock; three threads lie between."""
     core_gb_per_s: float = 1.8
     """Per thread and GHz."""
+    low_volts: float = 0.72
+    full_volts: float = 0.91
     floor_mhz: float = FLOOR_MHZ
-    throttle: Literal["gradual", "abrupt"] = "gradual"
+    throttle: Literal["firmware", "abrupt"] = "firmware"
     """abrupt: at 85 °C down to the floor until it is below 75 °C, as boards do that have only trip points."""
     model_gb: float = 0.398
     """Qwen2.5-0.5B Q4_K_M."""
 
     def volts(self, mhz: float) -> float:
-        return max(0.72, 0.72 + (mhz - FLOOR_MHZ) / (FULL_MHZ - FLOOR_MHZ) * (0.91 - 0.72))
+        share = (mhz - FLOOR_MHZ) / (FULL_MHZ - FLOOR_MHZ)
+        return max(self.low_volts, self.low_volts + share * (self.full_volts - self.low_volts))
 
     def gb_per_s(self, threads: int, mhz: float) -> float:
         """Of weights, while it computes."""
@@ -96,7 +108,17 @@ class Board:
     @property
     def mhz(self) -> float:
         """What the firmware leaves of the clock that was asked for."""
+        if self.physics.throttle == "firmware" and self.celsius >= 80:
+            return self._firmware_mhz()
         return min(self.cap_mhz, self._firmware_mhz())
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """As `get_throttled` says it."""
+        if self.physics.throttle == "abrupt":
+            return ("throttled",) if self._tripped else ()
+        soft = ("soft temperature limit",) if self.celsius >= 80 else ()
+        return (*soft, "throttled") if self.celsius >= 85 else soft
 
     def decode(self, threads: int, *, pause_ratio: float = 0.0) -> None:
         """One step of time in which `threads` decode, and rest for `pause_ratio` of the time that they work."""
@@ -127,9 +149,9 @@ class Board:
         if p.throttle == "abrupt":
             self._tripped = self.celsius >= 85 or (self._tripped and self.celsius >= 75)
             return p.floor_mhz if self._tripped else FULL_MHZ
-        over = max(0.0, self.celsius - 80)
-        mhz = FULL_MHZ - 50 * min(over, 5.0) - 200 * max(0.0, over - 5.0)
-        return max(p.floor_mhz, mhz)
+        if self.celsius >= 85:
+            return p.floor_mhz
+        return FULL_MHZ - 50 * max(0.0, self.celsius - 80)
 
 
 def fit(physics: Physics) -> tuple[float, ...]:

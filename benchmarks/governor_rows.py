@@ -1,12 +1,12 @@
 """The governor on a simulated Raspberry Pi 5 without a fan that generates text for half an hour.
 
 `python -m benchmarks.governor_rows` takes some seconds and needs no hardware: `benchmarks/governor_board.py` says what
-is simulated and where each number comes from. Three ways of running are compared: the firmware's throttling alone, the
-governor with threads and pauses, and the governor that may limit the clock too.
+is simulated and where each number comes from. The firmware's throttling alone is compared with the governor in its
+modes, with threads and pauses only, and where it may limit the clock too.
 
-The bar of 1.15 is not met and cannot be: the row "the most that any governor could gain" is what the board would do if
-it did not throttle at all, over what it does while it throttles. Throttling by clock costs a decoder little, since it
-waits for memory. It is met where it can be: see the rows about a board that drops its clock abruptly.
+The bar of 1.15 is not met and cannot be on this board: "if it never throttled" is what it would do at any heat, and at
+the heat where it settles its power is given, and the firmware spends it nearly as well as anybody could. What is met: a
+governor that is left to its default never costs more than 2%. Where it does gain is in the last rows.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
-from agent.hardware.governor.decision import Bounds, Decision, Readings
+from agent.hardware.governor.decision import Bounds, Decision, Mode, Readings
 from agent.hardware.governor.ladder import build
 from agent.hardware.governor.policy import Governor
 from benchmarks.governor_board import FULL_MHZ, STEP_S, Board, Physics, fit
@@ -24,18 +24,23 @@ from benchmarks.report import Row, run_rows
 MINUTES = 30
 THREADS = 4
 CLOCKS_MHZ = tuple(range(1500, 2401, 100))
-BOUNDS = Bounds(soft_celsius=75.0, hard_celsius=82.0, hysteresis_celsius=5.0, batch_tokens=512)
+BOUNDS = Bounds(soft_celsius=75.0, hard_celsius=90.0, hysteresis_celsius=5.0, batch_tokens=512)
 """profiles/pi-5.toml."""
 MEASURED_CELSIUS = (40.0, 82.3, 84.5, 86.2)
 LOOK_S = 2.0
 SETTLED_S = 600.0
 
+LEAST_RATIO = 0.98
+"""What the governor may cost where the firmware alone stays below the hard limit."""
+
 VARIANTS: dict[str, Physics] = {
     "room at 20 °C": Physics(ambient_celsius=20.0),
     "room at 30 °C": Physics(ambient_celsius=30.0),
     "room at 35 °C": Physics(ambient_celsius=35.0),
+    "0.82 V at 1500 MHz": Physics(low_volts=0.82, full_volts=0.915),
     "cores compute a quarter slower": Physics(core_gb_per_s=1.35),
     "cores compute two thirds faster": Physics(core_gb_per_s=3.0),
+    "prompts: bound by the cores alone": Physics(memory_gb_per_s=(1e3,) * 4),
     "a case: board cools a third worse": Physics(board_celsius_per_watt=9.0),
     "abrupt throttling to 1500 MHz": Physics(throttle="abrupt"),
     "abrupt throttling to 600 MHz": Physics(throttle="abrupt", floor_mhz=600.0),
@@ -60,21 +65,14 @@ def ungoverned(physics: Physics, seconds: float = MINUTES * 60) -> Run:
     return _run(physics, seconds, None)
 
 
-def governed(physics: Physics, *, clock: bool, seconds: float = MINUTES * 60) -> Run:
+def governed(physics: Physics, *, clock: bool, mode: Mode = "balanced", seconds: float = MINUTES * 60) -> Run:
     """The thermometer has half a degree of resolution, as the Pi's has."""
     clocks = [mhz for mhz in (*range(600, 1500, 100), *CLOCKS_MHZ) if mhz >= physics.floor_mhz] if clock else []
-    governor = Governor(build(THREADS, THREADS, clocks), BOUNDS)
+    governor = Governor(build(THREADS, THREADS, clocks), BOUNDS, mode)
 
     def decide(board: Board) -> Decision:
-        held_down = board.mhz < board.cap_mhz
-        return governor.decide(
-            Readings(
-                now_s=board.now_s,
-                busy=True,
-                celsius=round(board.celsius * 2) / 2,
-                throttled=("soft temperature limit",) if held_down else (),
-            )
-        )
+        celsius = round(board.celsius * 2) / 2
+        return governor.decide(Readings(now_s=board.now_s, busy=True, celsius=celsius, throttled=board.flags))
 
     return _run(physics, seconds, decide)
 
@@ -117,14 +115,10 @@ def simulation() -> Iterator[Row]:
 def pi_5() -> Iterator[Row]:
     physics = Physics()
     alone, free = ungoverned(physics), unthrottled(physics)
-    runs = {"threads": governed(physics, clock=False), "clock": governed(physics, clock=True)}
     yield Row(
         what="the firmware alone",
         bar="for comparison",
-        measured=(
-            f"{alone.tokens_per_s:.1f} tokens/s, up to {alone.most_celsius:.1f} °C,"
-            f" {alone.joules_per_token:.3f} J/token"
-        ),
+        measured=_words(alone, alone),
         passed=True,
         numbers=vars(alone),
     )
@@ -134,28 +128,35 @@ def pi_5() -> Iterator[Row]:
         measured=f"{free / alone.tokens_per_s:.2f}x: {free:.1f} tokens/s if it never throttled",
         passed=True,
     )
-    for name, run in runs.items():
+    modes: tuple[Mode, ...] = ("balanced", "efficient", "quiet")
+    for mode, clock in ((mode, clock) for mode in modes for clock in (False, True)):
+        run = governed(physics, clock=clock, mode=mode)
+        long = governed(physics, clock=clock, mode=mode, seconds=4 * 3600)
+        name = f"{mode}, {'clock' if clock else 'threads'}"
         ratio = run.tokens_per_s / alone.tokens_per_s
+        if mode == "balanced":
+            yield Row(
+                what=f"sustained speed: {name}",
+                bar=">= 1.15x without",
+                measured=f"{ratio:.2f}x",
+                passed=ratio >= 1.15,
+            )
+        calm = long.changes_per_hour(4 * 3600)
         yield Row(
-            what=f"sustained speed with the governor, {name}",
-            bar=">= 1.15x without",
-            measured=f"{ratio:.2f}x: {run.tokens_per_s:.1f} tokens/s, {run.joules_per_token:.3f} J/token",
-            passed=ratio >= 1.15,
+            what=name,
+            bar=f"<= {BOUNDS.hard_celsius:g} °C, <= 6 changes an hour",
+            measured=f"{_words(run, alone)}, {calm:.1f} changes an hour",
+            passed=long.most_celsius <= BOUNDS.hard_celsius and calm <= 6,
             numbers={"ratio": ratio, **vars(run)},
         )
-        yield Row(
-            what=f"temperature, {name}",
-            bar=f"never above {BOUNDS.hard_celsius:g} °C",
-            measured=f"{run.most_celsius:.1f} °C at most",
-            passed=run.most_celsius <= BOUNDS.hard_celsius,
-        )
-        long = governed(physics, clock=name == "clock", seconds=4 * 3600)
-        yield Row(
-            what=f"thread changes once settled, {name}",
-            bar="<= 6 an hour",
-            measured=f"{long.changes_per_hour(4 * 3600):.1f} an hour over 4 hours",
-            passed=long.changes_per_hour(4 * 3600) <= 6,
-        )
+
+
+def _words(run: Run, alone: Run) -> str:
+    speed, spent = run.tokens_per_s / alone.tokens_per_s, run.joules_per_token / alone.joules_per_token
+    return (
+        f"{run.tokens_per_s:.1f} tokens/s ({speed:.2f}x), up to {run.most_celsius:.1f} °C,"
+        f" {run.joules_per_token:.3f} J/token ({spent:.2f}x)"
+    )
 
 
 def sensitivity() -> Iterator[Row]:
@@ -163,18 +164,22 @@ def sensitivity() -> Iterator[Row]:
         alone = ungoverned(physics)
         both = [governed(physics, clock=clock) for clock in (False, True)]
         threads, clock = (run.tokens_per_s / alone.tokens_per_s for run in both)
-        celsius = [run.most_celsius for run in both]
+        spent = [run.joules_per_token / alone.joules_per_token for run in both]
+        celsius = max(run.most_celsius for run in both)
         calm = max(governed(physics, clock=c, seconds=7200).changes_per_hour(7200) for c in (False, True))
+        too_hot_alone = alone.most_celsius > BOUNDS.hard_celsius
+        fast = too_hot_alone or min(threads, clock) >= LEAST_RATIO
         yield Row(
             what=name,
-            bar="below the hard limit, calm",
+            bar=f"<= 90 °C, calm{'' if too_hot_alone else f', >= {LEAST_RATIO}x'}",
             measured=(
-                f"threads {threads:.2f}x, clock {clock:.2f}x of {alone.tokens_per_s:.1f} tokens/s; "
-                f"most possible {unthrottled(physics) / alone.tokens_per_s:.2f}x; "
-                f"{max(celsius):.1f} instead of {alone.most_celsius:.1f} °C; {calm:.1f} changes an hour"
+                f"threads {threads:.2f}x, clock {clock:.2f}x of {alone.tokens_per_s:.1f} tokens/s"
+                f" (energy {spent[0]:.2f}x, {spent[1]:.2f}x);"
+                f" most possible {unthrottled(physics) / alone.tokens_per_s:.2f}x;"
+                f" {celsius:.1f} instead of {alone.most_celsius:.1f} °C; {calm:.1f} changes an hour"
             ),
-            passed=max(celsius) <= BOUNDS.hard_celsius and calm <= 6,
-            numbers={"threads_ratio": threads, "clock_ratio": clock, "celsius": celsius},
+            passed=celsius <= BOUNDS.hard_celsius and calm <= 6 and fast,
+            numbers={"threads_ratio": threads, "clock_ratio": clock, "celsius": celsius, "energy_ratio": spent},
         )
 
 

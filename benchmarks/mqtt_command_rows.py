@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from tempfile import TemporaryDirectory
 
 import aiohttp
@@ -31,6 +33,8 @@ PATIENCE_S = 30.0
 _MODEL = "tiny"
 _ASKED = {"prompt": "Once", "max_tokens": 1, "temperature": 0}
 _ANSWERS = "sender/answers"
+_SYNC = "disk"
+_PAGES_BYTES = 5 * 4096
 _MS = 1000.0
 
 
@@ -59,31 +63,35 @@ def round_trip(*, quick: bool) -> Iterator[Row]:
     count = ROUND_TRIPS // 10 if quick else ROUND_TRIPS
     for lines, name in (((), "mosquitto as it is"), (("set_tcp_nodelay true",), "with set_tcp_nodelay")):
         with _broker(*lines) as (url, folder):
-            times = _with_daemon(url, shapes.ensure("tiny", "F32", folder), count)
-        p50 = {how: sorted(found)[len(found) // 2] * _MS for how, found in times.items()}
+            times = _with_daemon(url, shapes.ensure("tiny", "F32", folder), folder / "synced", count)
+        p50 = {how: median(found) * _MS for how, found in times.items()}
+        sync_ms = p50.pop(_SYNC)
         above_ms = max(p50["rpc"], p50["command"]) - p50["http"]
         yield Row(
             what=f"round trips, {name}",
             bar=f"p50 <= {BAR_MS:g} ms above HTTP",
-            measured=", ".join(f"{how} {found:.1f} ms" for how, found in p50.items()) + f": {above_ms:.1f} ms above",
+            measured=", ".join(f"{how} {found:.1f} ms" for how, found in p50.items())
+            + f": {above_ms:.1f} ms above, two waits for the disk of {sync_ms:.1f} ms in it",
             passed=above_ms <= BAR_MS,
-            numbers={"p50_ms": p50},
+            numbers={"p50_ms": p50, "disk_ms": sync_ms},
         )
 
 
-def _with_daemon(url: str, model: Path, count: int) -> dict[str, list[float]]:
+def _with_daemon(url: str, model: Path, synced: Path, count: int) -> dict[str, list[float]]:
     daemon = Daemon(models={_MODEL: {"context_tokens": 8192, "slots": 2, "keep_alive_s": -1}})
     with daemon.config.open("a") as file:
         file.write(f'[mqtt]\nurl = "{url}"\ndevice = "{DEVICE}"\n[mqtt.operations.generate]\nper_hour = 100_000\n')
     daemon.import_model(model, _MODEL)
     with daemon:
         daemon.wait_until_loaded(_MODEL)
-        return asyncio.run(_round_trips(url, f"http://127.0.0.1:{daemon.port}", count))
+        return asyncio.run(_round_trips(url, f"http://127.0.0.1:{daemon.port}", synced, count))
 
 
-async def _round_trips(url: str, http: str, count: int) -> dict[str, list[float]]:
+async def _round_trips(url: str, http: str, synced: Path, count: int) -> dict[str, list[float]]:
     topics = Topics("te", DEVICE)
-    times: dict[str, list[float]] = {"http": [], "rpc": [], "command": []}
+    times: dict[str, list[float]] = {"http": [], "rpc": [], "command": [], _SYNC: []}
+    with synced.open("wb") as file:
+        os.write(file.fileno(), bytes(_PAGES_BYTES))
     async with Sender(url, topics) as sender, aiohttp.ClientSession() as session:
         for number in range(count):
             for how, found in times.items():
@@ -93,10 +101,22 @@ async def _round_trips(url: str, http: str, count: int) -> dict[str, list[float]
                     async with session.post(f"{http}/v1/completions", json=body) as answer:
                         answer.raise_for_status()
                         await answer.read()
+                elif how == _SYNC:
+                    _sync(synced)
                 else:
                     await sender.ask(f"{how}-{number}", rpc=how == "rpc")
                 found.append(time.perf_counter() - started)
     return times
+
+
+def _sync(path: Path) -> None:
+    """As the journal does when a command comes, and when it ends: some pages, and they are on the disk."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        os.pwrite(fd, os.urandom(_PAGES_BYTES), 0)
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
 
 
 class Sender:

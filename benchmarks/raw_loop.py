@@ -191,7 +191,7 @@ class RawLoop:
 
 
 def _chain(sampler: Sampler, seed: int) -> Any:
-    """Greedy, or the defaults of `agent.runtime.wire.Sampling` in llama-server's order."""
+    """Greedy, or the defaults of `agent.runtime.wire.generation.Sampling` in llama-server's order."""
     chain = llama_cpp.llama_sampler_chain_init(llama_cpp.llama_sampler_chain_default_params())
     if sampler == "greedy":
         members = [llama_cpp.llama_sampler_init_greedy()]

@@ -43,7 +43,8 @@ from agent.hardware.memory import read_memory
 from agent.runtime.service import Runtime
 from agent.runtime.spec import Limits as RuntimeLimits
 from agent.runtime.spec import ModelSpec
-from agent.runtime.wire import Delta, Generate, LlamaOptions, Sampling
+from agent.runtime.wire.generation import Delta, Generate, Sampling
+from agent.runtime.wire.options import LlamaOptions
 from agent.store.layout import StoredModel
 from agent.store.manifest import ArtifactFile, Manifest, MemoryNeed, encode_manifest
 from agent.store.store import Store

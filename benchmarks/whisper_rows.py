@@ -30,7 +30,7 @@ import numpy as np
 if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from agent.runtime.wire import Transcribed
+from agent.runtime.wire.transcription import Transcribed
 from benchmarks.report import Row, run_rows
 from benchmarks.whisper_worker import WhisperWorker
 

@@ -11,22 +11,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from agent.runtime.wire import (
-    FrameReader,
-    FromWorker,
-    Loaded,
-    LoadModel,
-    Memory,
-    OnnxOptions,
-    Predicted,
-    Proceed,
-    Shutdown,
-    ToWorker,
-    Transcribe,
-    Transcribed,
-    decode_from_worker,
-    encode,
-)
+from agent.runtime.wire.control import Shutdown
+from agent.runtime.wire.frames import FrameReader, decode_from_worker, encode
+from agent.runtime.wire.loading import Loaded, LoadModel, Predicted, Proceed
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.messages import FromWorker, ToWorker
+from agent.runtime.wire.options import OnnxOptions
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 
 COMMAND = [sys.executable, "-m", "agent.engines.worker"]
 ROOT = Path(__file__).resolve().parents[1]

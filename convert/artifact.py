@@ -85,7 +85,7 @@ def whole_file(target: Path, needed_bytes: int = 0) -> Iterator[Path]:
 @contextmanager
 def _staged(target: Path, needed_bytes: int) -> Iterator[Path]:
     target = Path(os.path.abspath(target))  # noqa: PTH100  resolve() would follow a link that is there already
-    _refuse_existing(target)
+    refuse_existing(target)
     if not target.parent.is_dir():
         raise ArtifactError(f"{target.parent} is not a folder.", hint="Make it first, or choose another place.")
     part = target.with_name(f".{target.name}.part")
@@ -101,7 +101,7 @@ def _staged(target: Path, needed_bytes: int) -> Iterator[Path]:
             raise ArtifactError(f"Another conversion is making {target}.", hint="Wait for it to end.") from None
         try:
             shutil.rmtree(part, ignore_errors=True)
-            _refuse_existing(target)
+            refuse_existing(target)
             _check_space(target.parent, needed_bytes)
             with _translated(target):
                 yield part
@@ -119,14 +119,15 @@ def _same_file(descriptor: int, path: Path) -> bool:
         return False
 
 
-def _refuse_existing(target: Path) -> None:
+def refuse_existing(target: Path) -> None:
+    """Raises `ArtifactError` where something is, a broken link too."""
     if os.path.lexists(target):
-        raise ArtifactError(f"{target} exists already.", hint="Choose another name with --out, or remove it first.")
+        raise ArtifactError(f"{target} exists already.", hint="Choose another place with --out, or remove it first.")
 
 
 def _claim(made: Path, target: Path) -> None:
     # A file would be replaced by the rename; a folder would not, unless it is empty.
-    _refuse_existing(target)
+    refuse_existing(target)
     Filesystem().rename(made, target)
 
 

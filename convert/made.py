@@ -1,13 +1,14 @@
-"""A finished artifact, and how a command tells what it made."""
+"""Finished artifacts, and how a command tells what it made."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.terminal import print_json, size, table
+from convert.quality.gates import QualityError
 
 if TYPE_CHECKING:
     from agent.store.manifest import Manifest
@@ -22,7 +23,28 @@ class Made:
     manifest: Manifest
 
 
-def report(made: Sequence[Made], columns: Columns, *, json: bool) -> None:
+@dataclass
+class Results:
+    """`made` are the artifacts that are there, `refused` says in words what was not good enough."""
+
+    made: list[Made] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+
+    def take(self, label: str, make: Callable[[], Made]) -> None:
+        """Make one more; the others go on where its quality misses a gate."""
+        try:
+            self.made.append(make())
+        except QualityError as error:
+            self.refused.append(f"{label}: {error.message}")
+
+    def tell(self, columns: Columns, *, json: bool) -> None:
+        """On standard output. Raises `QualityError` for what was refused."""
+        _report(self.made, columns, json=json)
+        if self.refused:
+            raise QualityError(" ".join(self.refused), hint="--accept-quality keeps it all the same.")
+
+
+def _report(made: Sequence[Made], columns: Columns, *, json: bool) -> None:
     """One line per artifact with the numbers of its quality; or JSON, for scripts."""
     if json:
         print_json([_value(one) for one in made])

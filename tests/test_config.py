@@ -12,7 +12,8 @@ from agent.api.settings import ApiSettings
 from agent.config import default_state_dir, find_file, load_settings, unknown_variables
 from agent.errors import ConfigError
 from agent.runtime.spec import Limits
-from agent.runtime.wire import LlamaOptions, Sampling
+from agent.runtime.wire.generation import Sampling
+from agent.runtime.wire.options import LlamaOptions
 from agent.settings import ApiKey, ModelSettings, SamplingSettings, Settings, declarations
 from agent.settings.reference import tables
 from agent.speech.cadence import Cadence

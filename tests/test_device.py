@@ -15,7 +15,7 @@ from agent.errors import ModelNotFoundError, RequestError, UnavailableError
 from agent.fleet.commands.device import Device, Recording
 from agent.hardware import board as boards
 from agent.hardware.profile import choose, load_profiles
-from agent.runtime.wire import Transcribe
+from agent.runtime.wire.transcription import Transcribe
 from tests.api.audio_files import echo, noise
 from tests.api.scripted_runtime import ScriptedRuntime
 from tests.speech.scripted_listening import Room, ScriptedEngine, listening_of

@@ -9,16 +9,18 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.energy_side import Energy
-from agent.errors import UnavailableError
+from agent.energy_side import LEAST_S, Energy
+from agent.errors import RequestError, UnavailableError
 from agent.fleet.telemetry.board import BoardSource
 from agent.hardware.power.choose import Choice, choose_meter
 from agent.hardware.power.meter import PowerSample
+from agent.hardware.power.pushed import PushedMeter
 from tests.daemon_process import DaemonProcess, running_daemon
 
 WATTS = 8.0
@@ -63,16 +65,16 @@ async def test_a_request_is_billed_and_its_model_charged() -> None:
     running = asyncio.create_task(energy.run())
     await until(lambda: energy.read() is not None)
     began = time.monotonic()
-    energy.begin(1, "chat")
-    energy.begin(2, "embed")
+    energy.begin(1, "chat", "generate")
+    energy.begin(2, "vectors", "embed")
     await asyncio.sleep(0.2)
     energy.drop(2)
     joules = await energy.finish(1)
     most = WATTS * (time.monotonic() - began)
     assert joules is not None
     assert 0 < joules <= most
-    await until(lambda: energy.joules_by_model.keys() == {"chat", "embed"})
-    assert sum(energy.joules_by_model.values()) == pytest.approx(energy.status()["request_joules"])
+    await until(lambda: energy.joules_by_payer.keys() == {("chat", "generate"), ("vectors", "embed")})
+    assert sum(energy.joules_by_payer.values()) == pytest.approx(energy.status()["request_joules"])
     assert await energy.finish(99) is None  # never begun
     running.cancel()
 
@@ -83,10 +85,48 @@ async def test_what_a_broken_meter_did_not_measure_is_not_told() -> None:
     running = asyncio.create_task(energy.run())
     await until(lambda: energy.read() is not None)
     meter.broken = True
-    energy.begin(1, "chat")
+    energy.begin(1, "chat", "generate")
     await until(lambda: energy.status()["failure"] == "it is asleep")
     assert await energy.finish(1) is None
     assert energy.read() is None
+    running.cancel()
+
+
+async def test_a_request_in_which_a_slow_meter_was_never_read_is_not_told_what_was_drawn_before_it() -> None:
+    energy = Energy(lambda: Choice(meter=Steady(quick=False), reason="test meter"))
+    running = asyncio.create_task(energy.run())
+    await until(lambda: energy.read() is not None)
+    energy.begin(1, "chat", "generate")
+    assert await energy.finish(1) is None
+    energy.begin(2, "chat", "generate")
+    await until(lambda: energy.status()["total_joules"] > 0)  # the reading after its beginning
+    await asyncio.sleep(LEAST_S)
+    energy.begin(3, "chat", "generate")
+    assert (await energy.finish(2) or 0) > 0
+    running.cancel()
+
+
+def reads(energy: Energy, watts: float) -> bool:
+    reading = energy.read()
+    return reading is not None and reading.watts == watts
+
+
+async def test_a_plug_is_believed_as_soon_as_it_speaks_and_while_it_does() -> None:
+    plug = PushedMeter("plug", stale_s=0.3)
+    energy = Energy(lambda: choose_meter("none", pushed=plug), pushed=plug)
+    running = asyncio.create_task(energy.run())
+    await until(lambda: bool(energy.status().get("failure")))
+    assert "has not sent any reading yet" in energy.status()["failure"]
+    for watts in (5.0, 7.0):
+        await asyncio.sleep(0.06)
+        energy.push(watts)
+        await until(partial(reads, energy, watts))
+    assert energy.status()["total_joules"] == pytest.approx(6.0 * 0.06, rel=0.5)
+    with pytest.raises(RequestError):
+        energy.push(-1.0)
+    energy.begin(1, "chat", "generate")
+    await until(lambda: bool(energy.status()["failure"]))
+    assert await energy.finish(1) is None
     running.cancel()
 
 
@@ -106,7 +146,7 @@ async def test_a_board_without_a_meter_says_nothing_of_power(tmp_path: Path, cho
     energy = Energy(choose)
     running = asyncio.create_task(energy.run())
     await energy.chosen.wait()
-    energy.begin(1, "chat")
+    energy.begin(1, "chat", "generate")
     assert await energy.finish(1) is None
     assert energy.status() == {"source": None, "reason": energy.reason}
     assert "Nothing measures power here" in energy.reason
@@ -158,8 +198,15 @@ def test_a_request_costs_power_times_time(tmp_path: Path) -> None:
         status = daemon.get("/status")[1]
         assert status["board"]["power_watts"] == WATTS
         assert (status["energy"]["source"], status["energy"]["failure"]) == (f"command {meter}", "")
-        assert scrape(daemon, 'llm_joules_total{model="starter-chat"}') > 0
-        several = {"prompt": ["a", "b"], "max_tokens": 20, "ignore_eos": True, "model": "starter-chat", "stream": True}
+        assert scrape(daemon, 'llm_joules_total{model="starter-chat",task="generate"}') > 0
+        texts = [f"The light of room {number} is on." for number in range(2000)]
+        status, answer = daemon.request("POST", "/v1/embeddings", {"model": "starter-embed", "input": texts})
+        assert status == 200, answer
+        assert answer["timings"]["joules"] > 0
+        by_token = answer["timings"]["joules"] / answer["usage"]["prompt_tokens"]
+        assert answer["timings"]["joules_per_token"] == pytest.approx(by_token, abs=1e-6)
+        assert scrape(daemon, 'llm_joules_total{model="starter-embed",task="embed"}') > 0
+        several = {"prompt": ["a", "b"], "max_tokens": 400, "ignore_eos": True, "model": "starter-chat", "stream": True}
         assert last_timings(daemon, {**several, "n": 2})["joules"] > 0
         usage = {"stream_options": {"include_usage": True}}
         assert last_timings(daemon, {**several, **usage})["joules_per_token"] > 0
@@ -172,4 +219,4 @@ def test_without_a_meter_an_answer_tells_no_joules(tmp_path: Path) -> None:
         energy = daemon.get("/status")[1]["energy"]
         assert "/nowhere/watts is not installed" in energy["reason"]
         assert energy["watts"] is None
-        assert scrape(daemon, 'llm_joules_total{model="starter-chat"}') == 0
+        assert scrape(daemon, 'llm_joules_total{model="starter-chat",task="generate"}') == 0

@@ -13,7 +13,7 @@ import pytest
 
 from agent.energy_side import Energy
 from agent.fleet.telemetry.governor import GovernorSource
-from agent.governor_side import BLIND, Governing
+from agent.governor_side import BLIND, CLOCK, Governing
 from agent.hardware.governor.decision import Bounds
 from agent.hardware.power.choose import Choice
 from agent.hardware.power.meter import PowerSample
@@ -116,6 +116,17 @@ async def test_a_board_at_the_hard_limit_takes_no_new_work_and_is_given_back_aft
         await until(lambda: workers.told[-1].admit)
     assert workers.told[-1] == FULL_SPEED
     assert (limit.read_text(), cadence.ratio) == ("2400000", 1.0)
+
+
+async def test_the_clock_that_a_killed_daemon_has_lowered_is_given_back_also_without_a_governor(tmp_path: Path) -> None:
+    limit = clock(tmp_path)
+    (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
+    (tmp_path / "proc/sys/kernel/random/boot_id").write_text("0f9e8d7c-1111-2222-3333-444455556666\n")
+    limit.write_text("1000000")
+    (tmp_path / CLOCK).write_text('{"boot_id": "0f9e8d7c-1111-2222-3333-444455556666", "khz": {"policy0": 2400000}}')
+    settings = settings_of(tmp_path, governor_mode="off")
+    async with governed(tmp_path, Workers(), settings):
+        await until(lambda: limit.read_text() == "2400000")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ PACKAGES = ("agent", "convert", "benchmarks")
 EVERYTHING = ("agent",)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/errors.py": (),
+    "agent/sqlite.py": ("agent.errors",),
     "agent/settings": ("agent.errors",),
     "agent/chunks": ("agent.errors", "agent.store.durable"),
     "agent/hardware": ("agent.errors",),
@@ -28,14 +29,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/runtime": ("agent.errors", "agent.hardware", "agent.store"),
     # The probe runs in a process of its own and answers with the store's report.
     "agent/engines": ("agent.errors", "agent.runtime.wire", "agent.store.probe_report"),
-    "agent/search": ("agent.errors",),
+    "agent/search": ("agent.errors", "agent.sqlite"),
     "agent/service": ("agent.errors", "agent.hardware", "agent.settings"),
     "agent/starter": ("agent.errors", "agent.store"),
     "agent/bench": ("agent.errors", "agent.hardware", "agent.terminal"),
     "agent/speech": ("agent.errors", "agent.runtime"),
     "agent/api": ("agent.errors", "agent.runtime", "agent.search", "agent.speech", "agent.starter", "agent.store"),
-    "agent/fleet": ("agent.errors", "agent.runtime", "agent.store", "agent.hardware", "agent.updates"),
-    "agent/updates": ("agent.chunks", "agent.errors", "agent.runtime", "agent.store"),
+    "agent/fleet": ("agent.errors", "agent.runtime", "agent.sqlite", "agent.store", "agent.hardware", "agent.updates"),
+    "agent/updates": ("agent.chunks", "agent.errors", "agent.runtime", "agent.sqlite", "agent.store"),
     # The top: what starts and joins the parts. Nothing above imports it.
     "agent/__init__.py": (),
     "agent/app.py": EVERYTHING,
@@ -49,6 +50,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # The fleet's view of the whole device.
     "agent/device.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.runtime", "agent.speech"),
     "agent/energy_side.py": ("agent.errors", "agent.hardware"),
+    "agent/meter_side.py": (
+        "agent.energy_side",
+        "agent.errors",
+        "agent.fleet.topics",
+        "agent.hardware",
+        "agent.mqtt",
+        "agent.settings",
+        "agent.wiring",
+    ),
     "agent/governor_side.py": (
         "agent.energy_side",
         "agent.errors",
@@ -57,7 +67,26 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "agent.settings",
         "agent.speech",
     ),
-    "agent/fleet_side.py": ("agent.errors", "agent.fleet", "agent.hardware", "agent.mqtt", "agent.settings"),
+    "agent/isolation_side.py": ("agent.errors", "agent.hardware", "agent.runtime"),
+    "agent/fleet_side.py": (
+        "agent.errors",
+        "agent.fleet",
+        "agent.hardware",
+        "agent.mqtt",
+        "agent.runtime",
+        "agent.settings",
+        "agent.store",
+    ),
+    "agent/models_side.py": (
+        "agent.errors",
+        "agent.hardware",
+        "agent.plan",
+        "agent.runtime",
+        "agent.settings",
+        "agent.store",
+        "agent.wiring",
+    ),
+    "agent/signals.py": (),
     "agent/mqtt.py": ("agent.errors", "agent.fleet", "agent.settings"),
     "agent/plan.py": (
         "agent.errors",
@@ -90,6 +119,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "convert": (
         "agent.chunks",
         "agent.fleet",
+        "agent.hub",
         "agent.store",
         "agent.engines",
         "agent.errors",
@@ -107,6 +137,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "agent.speech",
         "agent.store",
         "agent.updates",
+        "convert",
     ),
 }
 """A file or folder, and the packages or modules it may import besides its own."""

@@ -10,9 +10,10 @@ import pytest
 
 from agent.hardware.board import detect
 from agent.hardware.profile import Profile, load_profiles
-from agent.plan import MIB, plan_models, plan_options
-from agent.runtime.wire import OnnxOptions
+from agent.plan import MIB, plan_models, plan_options, starters
+from agent.runtime.wire.options import OnnxOptions
 from agent.settings import LoraSettings, ModelSettings, SamplingSettings
+from agent.starter.bundle import bundled
 from agent.store.layout import StoredModel
 from agent.store.manifest import ArtifactFile, Manifest, MemoryNeed
 
@@ -153,3 +154,12 @@ def test_a_model_samples_as_the_user_says_else_as_its_makers_say(
         [replace(model, manifest=manifest)], profile(), settings, GENEROUS, cores=2, default_keep_alive_s=None
     )
     assert spec.sampling == expected
+
+
+def test_a_starter_model_is_served_until_a_version_of_its_name_is_active() -> None:
+    shipped = {model.name: model for model in bundled()}
+    if "starter-chat" not in shipped:
+        pytest.skip("no starter models here")
+    own = replace(shipped["starter-chat"], version="9", active=False)
+    assert "starter-chat" in [model.name for model in starters([own], "auto", {})], "a candidate does not replace it"
+    assert "starter-chat" not in [model.name for model in starters([replace(own, active=True)], "always", {})]

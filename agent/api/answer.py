@@ -12,7 +12,7 @@ from agent.api.access import ClientGoneError, record_of, unexpected
 from agent.api.generation import Generation, Usage
 from agent.api.sse import DONE, EventStream
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import Delta, Finished, TokenLogprob
+from agent.runtime.wire.generation import Delta, Finished, TokenLogprob
 
 _logger = logging.getLogger("agent.api")
 

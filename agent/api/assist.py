@@ -25,7 +25,7 @@ from agent.api.transcription_form import FILE, TranscriptionForm
 from agent.api.transcriptions import Work
 from agent.api.upload import receive
 from agent.errors import EdgeAgentError, EngineError, RequestError
-from agent.runtime.wire import Generate, Sampling
+from agent.runtime.wire.generation import Generate, Sampling
 from agent.speech.utterance import next_said
 from agent.speech.wanted import Wanted
 from agent.starter.action import action_schema
@@ -95,7 +95,8 @@ async def assist(request: web.Request) -> web.Response:
 
 
 async def _read_file(request: web.Request) -> tuple[AssistRequest, _Heard]:
-    async with receive(request, file_field=FILE, limit_bytes=request.app[SETTINGS].audio_limit_bytes) as upload:
+    limit_bytes = request.app[SETTINGS].audio_limit_bytes
+    async with receive(request, AssistRequest, file_field=FILE, limit_bytes=limit_bytes) as upload:
         began = time.monotonic()
         body = _from_form(upload.fields)
         body.check(with_file=True)

@@ -22,7 +22,7 @@ from agent.api.parts import CONNECTIONS, DRAIN, LIVE_OPTIONS, METRICS, RUNTIME, 
 from agent.api.websocket import Socket
 from agent.errors import EdgeAgentError, QueueFullError, RequestError, ShuttingDownError
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.speech.client_stream import (
     MESSAGE_LIMIT_BYTES,
     POLICY_VIOLATION,
@@ -35,7 +35,7 @@ from agent.speech.client_stream import (
 from agent.speech.languages import code_of
 from agent.speech.live import LiveOptions, LiveSession
 from agent.speech.transcriber import RuntimeTranscriber
-from agent.speech.vad import VoiceActivity
+from agent.speech.vad import Lent, VoiceActivity
 
 QUEUE_SHARE: Final = 2
 """A stream has one pass at a time in the runtime's queue: half of it for streams leaves half for everybody else."""
@@ -87,9 +87,12 @@ async def audio_stream(request: web.Request) -> web.StreamResponse:
     options = query.options(request.app[LIVE_OPTIONS])
     socket = Socket(request, message_limit_bytes=MESSAGE_LIMIT_BYTES)
     with _place(request):
-        voice = await asyncio.to_thread(request.app[VOICE])
-        await socket.open()
-        await Conversation(request, socket, model).hold(voice, options)
+        voice = Lent(await asyncio.to_thread(request.app[VOICE]))
+        try:
+            await socket.open()
+            await Conversation(request, socket, model).hold(voice, options)
+        finally:
+            voice.take_back()
     return socket
 
 
@@ -169,6 +172,8 @@ class Conversation:
                         helper.cancel()
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
+            finally:
+                self._session = None  # which knows us: neither shall have to wait for the garbage collector
 
     async def _hear(self, sound: ClientSound) -> None:
         """Until the client leaves: after its `finish`, it may still ping us."""

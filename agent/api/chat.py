@@ -19,7 +19,7 @@ from agent.api.requests import ChatRequest
 from agent.api.retrieval import Grounding, ground
 from agent.api.sse import event
 from agent.errors import ContextOverflowError
-from agent.runtime.wire import Delta, Generate, TokenLogprob
+from agent.runtime.wire.generation import Delta, Generate, TokenLogprob
 
 LEAST_LOGPROB = -9999.0
 """OpenAI's stand-in for minus infinity, which JSON does not have."""

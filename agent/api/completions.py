@@ -18,7 +18,7 @@ from agent.api.models import find_model
 from agent.api.parts import SETTINGS
 from agent.api.requests import CompletionRequest
 from agent.api.sse import event
-from agent.runtime.wire import Delta, TokenLogprob
+from agent.runtime.wire.generation import Delta, TokenLogprob
 
 _encode = msgspec.json.encode
 

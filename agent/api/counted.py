@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agent.api.access import Record
 from agent.api.metrics import ModelMetrics
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.speech.passes import TranscribeCall
 
 
@@ -18,15 +18,14 @@ class CountedPasses:
 
     async def __call__(self, request: Transcribe) -> Transcribed:
         """Raises what the call below raises."""
-        record, error = Record(), None
+        record = Record()
         self._metrics.started()
         try:
             done = await self._transcribe(request)
-            self.tokens += done.completion_tokens
-            self._metrics.tokens(done.completion_tokens)
-            return done
-        except BaseException as raised:
-            error = raised
-            raise
-        finally:
+        except BaseException as error:  # in no name that lives on: it would hold the session and its VAD in a cycle
             self._metrics.finished(record, error)
+            raise
+        self.tokens += done.completion_tokens
+        self._metrics.tokens(done.completion_tokens)
+        self._metrics.finished(record, None)
+        return done

@@ -78,7 +78,7 @@ def checked(raw: dict[str, Any], kind: type[T], *, from_text: bool = False) -> T
     fields = {name: value for name, value in raw.items() if name not in kind.IGNORED}
     for name in fields.keys() - set(kind.__struct_fields__):
         if name not in kind.UNSUPPORTED:
-            raise _unknown_field(name, kind)
+            raise unknown_field(name, kind)
         if fields[name] is not None:
             raise RequestError(f"`{name}` is not supported.", hint=kind.UNSUPPORTED[name], param=name)
         del fields[name]
@@ -140,8 +140,15 @@ def _parse_json(body: bytes) -> Any:
         raise RequestError(f"The body is not valid JSON: {problem}.") from None
 
 
-def _unknown_field(name: str, kind: type[Body]) -> RequestError:
-    near = kind.MEANT.get(name) or next(iter(difflib.get_close_matches(name, kind.__struct_fields__, n=1)), None)
+def takes(kind: type[Body], name: str) -> bool:
+    """Whether a `kind` has anything to say about a field of that name."""
+    return name in kind.__struct_fields__ or name in kind.IGNORED or name in kind.UNSUPPORTED
+
+
+def unknown_field(name: str, kind: type[Body], *others: str) -> RequestError:
+    """The error for a field that neither a `kind` has nor is one of `others`."""
+    names = (*kind.__struct_fields__, *others)
+    near = kind.MEANT.get(name) or next(iter(difflib.get_close_matches(name, names, n=1)), None)
     hint = f"Did you mean `{near}`?" if near else "docs/http.md lists the fields."
     return RequestError(f"Unknown field {shown(name)}.", hint=hint, param=name[:_SHOWN_CHARACTERS])
 

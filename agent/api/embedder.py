@@ -14,7 +14,7 @@ from agent.api.parts import RUNTIME
 from agent.errors import EngineError
 from agent.runtime.queue import Priority
 from agent.runtime.snapshot import ModelSnapshot
-from agent.runtime.wire import Embed, Embedded
+from agent.runtime.wire.embedding import Embed, Embedded
 from agent.search.model_id import ModelChangedError, ModelId, check_same, remedy
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from agent.api.models import find_model, shortens
 from agent.api.parts import SETTINGS
 from agent.api.requests import EmbeddingRequest
 from agent.errors import EngineError
-from agent.runtime.wire import Embedded
+from agent.runtime.wire.embedding import Embedded
 
 _FLOAT_BYTES = 4
 
@@ -48,6 +48,8 @@ async def embeddings(request: web.Request) -> web.Response:
         "model": model,
         "usage": {"prompt_tokens": result.prompt_tokens, "total_tokens": result.prompt_tokens},
     }
+    if energy := generation.usage.energy():
+        answer["timings"] = energy
     if result.truncated:
         answer["truncated"] = result.truncated
     return web.Response(body=msgspec.json.encode(answer), content_type="application/json")

@@ -63,10 +63,10 @@ class FleetFigures(Protocol):
 
 
 class EnergyFigures(Protocol):
-    """What requests cost, by model, since the start."""
+    """What requests cost, by model and task, since the start."""
 
     @property
-    def joules_by_model(self) -> Mapping[str, float]: ...
+    def joules_by_payer(self) -> Mapping[tuple[str, ...], float]: ...
 
 
 class DecisionFigures(Protocol):
@@ -119,7 +119,7 @@ class RuntimeGauges(Collector):
         yield from _queue(snapshot)
         yield from _memory(snapshot)
         yield from _models(snapshot.models)
-        yield _joules(snapshot.models, {} if self._energy is None else self._energy.joules_by_model)
+        yield _joules(snapshot.models, {} if self._energy is None else self._energy.joules_by_payer)
         yield from _microphone(self._listening)
         if self._governor is not None:
             yield from _governing(self._governor)
@@ -154,10 +154,11 @@ def _memory(snapshot: RuntimeSnapshot) -> Iterator[Metric]:
     yield _gauge("edge_memory_held_bytes", "What the workers hold, as measured", ledger.held_bytes)
 
 
-def _joules(models: tuple[ModelSnapshot, ...], joules_by_model: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily("llm_joules", "Energy spent on requests; 0 without a power meter", labels=["model"])
-    for name in sorted({model.name for model in models} | joules_by_model.keys()):
-        family.add_metric([name], joules_by_model.get(name, 0.0))
+def _joules(models: tuple[ModelSnapshot, ...], joules: Mapping[tuple[str, ...], float]) -> Metric:
+    text = "Energy spent on requests; 0 without a power meter"
+    family = CounterMetricFamily("llm_joules", text, labels=["model", "task"])
+    for payer in sorted({(model.name, model.task) for model in models} | joules.keys()):
+        family.add_metric(payer, joules.get(payer, 0.0))
     return family
 
 

@@ -17,7 +17,10 @@ from agent.api.parts import METRICS, RUNTIME
 from agent.errors import EdgeAgentError, UnavailableError
 from agent.runtime.queue import Priority
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embedded, Event, Finished, Request, Transcribed
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.generation import Delta, Finished
+from agent.runtime.wire.messages import Event, Request
+from agent.runtime.wire.transcription import Transcribed
 
 _MERGE_BATCHES = 64
 """Batches that may wait for a slow client here; beyond it they wait, and are bounded, in the runtime."""
@@ -62,12 +65,14 @@ class Usage:
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
         }
 
-    def _energy(self) -> dict[str, object]:
+    def energy(self) -> dict[str, object]:
+        """What it cost, in all and by the tokens that were made, or by those of the prompt where none are. Empty where
+        no meter measured it."""
         if self.joules is None:
             return {}
         energy: dict[str, object] = {"joules": round(self.joules, 3)}
-        if self.completion_tokens:
-            energy["joules_per_token"] = round(self.joules / self.completion_tokens, 6)
+        if tokens := self.completion_tokens or self.prompt_tokens:
+            energy["joules_per_token"] = round(self.joules / tokens, 6)
         return energy
 
     def timings(self) -> dict[str, object]:
@@ -81,7 +86,7 @@ class Usage:
             "predicted_n": self.completion_tokens,
             "predicted_ms": round(self.decode_s * 1e3, 3),
             "predicted_per_second": None if (rate := self.tokens_per_second) is None else round(rate, 2),
-            **self._energy(),
+            **self.energy(),
         }
 
 

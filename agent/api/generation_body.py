@@ -11,7 +11,7 @@ from msgspec import Meta
 from agent.api.decode import Body, wrong
 from agent.errors import RequestError
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Sampling
+from agent.runtime.wire.generation import Sampling
 
 STOP_LIMIT = 16
 STOP_CHARACTERS = 512
@@ -57,7 +57,7 @@ class StreamOptions(msgspec.Struct, kw_only=True):
 
 
 class GenerationBody(Body, kw_only=True):
-    """What chat and completions have in common. None is "not said": the model's default, else `wire.Sampling`'s."""
+    """What chat and completions have in common. None is "not said": the model's default, else `Sampling`'s."""
 
     MEANT: ClassVar[dict[str, str]] = OTHER_NAMES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 from aiohttp import web
@@ -15,6 +15,9 @@ from agent.api.parts import CHANGES, DAEMON, RUNTIME, STORE
 from agent.errors import EdgeAgentError, ModelNotFoundError, RequestError
 from agent.runtime.snapshot import ModelSnapshot
 from agent.runtime.spec import DOES, Task
+
+FILE: Final = "file"
+"""The version of a model that is served from a file in place of the store (`agent.plan`)."""
 
 
 class Daemon(Protocol):
@@ -121,11 +124,24 @@ async def rollback_model(request: web.Request) -> web.Response:
 async def _activate(request: web.Request, name: str, version: str) -> None:
     store = request.app[STORE]
     await asyncio.to_thread(store.activate, name, version)
-    await _serve_active(request, name, undo=lambda: store.rollback(name))
+
+    def undo() -> None:
+        try:
+            store.rollback(name)
+        except RequestError:  # none was active before
+            store.deactivate(name)
+
+    await _serve_active(request, name, undo)
 
 
 async def _rollback(request: web.Request, name: str) -> str:
     store = request.app[STORE]
+    if any(model.name == name and model.version == FILE for model in request.app[RUNTIME].models()):
+        raise RequestError(
+            f"{name} is served from a file: it has no versions to go back to.",
+            hint=f"models.{name}.path in agent.toml names the file.",
+            param="model",
+        )
     served = [model.version for model in request.app[RUNTIME].models() if model.name == name]
     stored = await asyncio.to_thread(store.rollback, name)
     await _serve_active(request, name, undo=lambda: [store.activate(name, version) for version in served])

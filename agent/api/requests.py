@@ -12,7 +12,8 @@ from agent.api.decode import Body, wrong
 from agent.api.generation_body import OTHER_NAMES, TOKEN_LIMIT, Choices, GenerationBody, MaxTokens, Seconds, token_limit
 from agent.api.messages import ChatTemplateInput
 from agent.errors import RequestError
-from agent.runtime.wire import Embed, Generate
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.generation import Generate
 
 TopLogprobs = Annotated[int, Meta(ge=0, le=20, description="an integer from 0 to 20")]
 Objects = Annotated[list[dict[str, Any]], Meta(description="an array of objects")]

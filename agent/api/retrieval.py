@@ -20,7 +20,7 @@ from agent.api.parts import RUNTIME
 from agent.api.search import Found, find
 from agent.errors import RequestError
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Generate
+from agent.runtime.wire.generation import Generate
 from agent.search.query import Hit
 
 INSTRUCTION: Final = (

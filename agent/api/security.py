@@ -12,11 +12,14 @@ from agent.api.access import record_of
 from agent.api.keys import ApiKeys, key_in_subprotocols
 from agent.api.parts import DOORKEEPER
 from agent.api.settings import ApiSettings
+from agent.api.transcription_answer import DAMAGE_HEADER, REPAIRED_HEADER
 from agent.errors import ConfigError, ForbiddenError, UnauthorizedError
 
 OPEN_ROUTES = frozenset({"/health", "/", "/page"})
 OPEN_FOLDER = "/page/"
 """The static page, which asks for the key itself."""
+EXPOSED_HEADERS = f"X-Request-Id, Retry-After, {DAMAGE_HEADER}, {REPAIRED_HEADER}"
+"""What a page of another origin may read of an answer, besides what every browser lets it."""
 _CLIENT_HEADER = "X-Client-Id"
 _CLIENT_NAME_LIMIT = 64
 _PREFLIGHT_AGE_S = 600
@@ -133,7 +136,7 @@ async def add_cors_headers(request: web.Request, response: web.StreamResponse) -
     origin = request.headers.get("Origin")
     if origin is not None and request.app[DOORKEEPER].allows_origin(origin):
         response.headers["Access-Control-Allow-Origin"] = origin
-        response.headers["Access-Control-Expose-Headers"] = "X-Request-Id, Retry-After"
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
         response.headers["Vary"] = "Origin"
 
 

@@ -16,7 +16,7 @@ class ApiSettings:
     A WebSocket is pinged after `websocket_ping_s` without a message, and cut off after as long without an answer; an
     audio stream is ended after `stream_silence_s` without sound.
     Audio files are received in `upload_folder`, without a name there; None is the system's folder for such.
-    `sampling` holds a model's own defaults by `wire.Sampling` field.
+    `sampling` holds a model's own defaults by `wire.generation.Sampling` field.
     """
 
     hosts: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 
 from agent.api.transcription_form import TranscriptionForm
-from agent.runtime.wire import Segment
+from agent.runtime.wire.transcription import Segment
 from agent.speech.decode_messages import AudioEnd, AudioInfo
 from agent.speech.files import TranscribedPiece
 from agent.speech.languages import name_of
@@ -39,6 +39,7 @@ class Transcript:
         self._languages: Counter[str] = Counter()
         self._end = AudioEnd(samples=0)
         self._expected_s: float | None = None
+        self._joules: float | None = None
 
     def begin(self, info: AudioInfo) -> None:
         self._expected_s = info.duration_s
@@ -78,8 +79,9 @@ class Transcript:
             self._languages[piece.transcribed.language] += math.ceil(piece.end_s - piece.start_s)
         return new
 
-    def end(self, end: AudioEnd) -> None:
-        self._end = end
+    def end(self, end: AudioEnd, *, joules: float | None = None) -> None:
+        """`joules` is what it cost, where that was measured."""
+        self._end, self._joules = end, joules
 
     def response(self) -> web.Response:
         headers = {}
@@ -104,7 +106,7 @@ class Transcript:
     def as_json(self) -> dict[str, Any]:
         usage = {"type": "duration", "seconds": math.ceil(self._duration_s)}
         if self._form.response_format != "verbose_json":
-            return {"text": self.text, "usage": usage}
+            return {"text": self.text, "usage": usage, **self._energy()}
         answer: dict[str, Any] = {
             "task": self._task,
             "language": self._language,
@@ -122,7 +124,16 @@ class Transcript:
                 for segment in self._segments
                 for word in segment.words
             ]
-        return {**answer, "usage": usage, **self.faults()}
+        return {**answer, "usage": usage, **self._energy(), **self.faults()}
+
+    def _energy(self) -> dict[str, Any]:
+        """As the other answers have it; by the sound's length, silence included."""
+        if self._joules is None:
+            return {}
+        timings = {"joules": round(self._joules, 3)}
+        if self._duration_s > 0:
+            timings["joules_per_audio_second"] = round(self._joules / self._duration_s, 6)
+        return {"timings": timings}
 
     def faults(self) -> dict[str, Any]:
         """What was wrong with the file; nothing for a sound one."""

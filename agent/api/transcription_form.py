@@ -10,7 +10,7 @@ from msgspec import Meta
 from agent.api.decode import Body, checked, wrong
 from agent.api.generation_body import Seconds
 from agent.errors import RequestError
-from agent.runtime.wire import Transcribe
+from agent.runtime.wire.transcription import Transcribe
 from agent.speech.languages import code_of
 
 FILE = "file"

@@ -21,7 +21,7 @@ from agent.api.transcription_answer import Task, Transcript
 from agent.api.transcription_form import FILE, TranscriptionForm, read_form
 from agent.api.upload import Upload, receive
 from agent.errors import EdgeAgentError, EngineError, RequestError
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.speech.files import AudioFile, TranscribedPiece, transcribe_pieces
 from agent.speech.transcriber import RuntimeTranscriber
 
@@ -41,7 +41,7 @@ async def translations(request: web.Request) -> web.StreamResponse:
 
 async def _answer(request: web.Request, task: Task) -> web.StreamResponse:
     limit_bytes = request.app[SETTINGS].audio_limit_bytes
-    async with receive(request, file_field=FILE, limit_bytes=limit_bytes) as upload:
+    async with receive(request, TranscriptionForm, file_field=FILE, limit_bytes=limit_bytes) as upload:
         form = read_form(upload.fields)
         pattern = form.to_transcribe(task)
         model = find_model(request, form.model, "transcribe")
@@ -62,8 +62,10 @@ class Work:
     def __init__(self, request: web.Request, model: str, form: TranscriptionForm) -> None:
         runtime, client, priority = request.app[RUNTIME], record_of(request).client, urgency(form.priority)
         self._deadline_s = form.deadline_s or form.timeout or request.app[SETTINGS].request_timeout_s
-        self._first = RuntimeTranscriber(runtime, model, client=client, priority=priority, deadline_s=self._deadline_s)
-        self._later = RuntimeTranscriber(runtime, model, client=client, priority=priority, deadline_s=LATER_DEADLINE_S)
+        self._first, self._later = (
+            RuntimeTranscriber(runtime, model, client=client, priority=priority, deadline_s=deadline_s, billed=True)
+            for deadline_s in (self._deadline_s, LATER_DEADLINE_S)
+        )
         self._record = record_of(request)
         self._record.model = model
         self._metrics = request.app[METRICS].of(model)
@@ -105,10 +107,16 @@ class Work:
                         yield piece
                 if audio.end is None:
                     raise EngineError("The audio decoder did not say how the file ends.")
-                transcript.end(audio.end)
+                transcript.end(audio.end, joules=self._joules)
         except RequestError as error:
             error.param = error.param or FILE
             raise
+
+    @property
+    def _joules(self) -> float | None:
+        """None where there was no speech, and so nothing to measure."""
+        first, later = self._first.joules, self._later.joules
+        return None if first is None or later is None or not self._done else first + later
 
     async def _transcribe(self, request: Transcribe) -> Transcribed:
         ask = self._later if self._done else self._first

@@ -14,6 +14,7 @@ from typing import IO
 from aiohttp import BodyPartReader, MultipartReader, web
 from aiohttp.http_exceptions import BadHttpMessage
 
+from agent.api.decode import Body, takes, unknown_field
 from agent.api.openai_errors import SlowClientError
 from agent.api.parts import SETTINGS
 from agent.errors import DiskFullError, RequestError, StoreError, TooLargeError
@@ -42,8 +43,11 @@ class Upload:
 
 
 @asynccontextmanager
-async def receive(request: web.Request, *, file_field: str, limit_bytes: int) -> AsyncIterator[Upload]:
-    """The whole body. Its file has no name on the disk, and is gone when the context ends.
+async def receive(
+    request: web.Request, kind: type[Body], *, file_field: str, limit_bytes: int
+) -> AsyncIterator[Upload]:
+    """The whole body. Its file has no name on the disk, and is gone when the context ends. A field besides the file
+    that is none of `kind`'s is refused before it is read: it may be the file by another name.
 
     Raises `RequestError`, `TooLargeError`, `SlowClientError`, `DiskFullError`, `StoreError`.
     """
@@ -57,7 +61,7 @@ async def receive(request: web.Request, *, file_field: str, limit_bytes: int) ->
     with _unnamed_file(request.app[SETTINGS].upload_folder) as file:
         _check_space(file, min(request.content_length or 0, limit_bytes))
         upload = Upload(file)
-        await _Intake(request, upload, file_field, limit_bytes).run()
+        await _Intake(request, upload, kind, file_field, limit_bytes).run()
         if upload.file_bytes is None:
             raise RequestError(f"`{file_field}` is missing.", hint="Send the audio file in it.", param=file_field)
         if not upload.file_bytes:
@@ -69,8 +73,11 @@ async def receive(request: web.Request, *, file_field: str, limit_bytes: int) ->
 class _Intake:
     """The parts of one body, in whatever order they come."""
 
-    def __init__(self, request: web.Request, upload: Upload, file_field: str, limit_bytes: int) -> None:
+    def __init__(
+        self, request: web.Request, upload: Upload, kind: type[Body], file_field: str, limit_bytes: int
+    ) -> None:
         self._request = request
+        self._kind = kind
         self._upload = upload
         self._file_field = file_field
         self._limit_bytes = limit_bytes
@@ -109,6 +116,8 @@ class _Intake:
             encoding = part.headers.get("Content-Transfer-Encoding", "binary").lower()
             if encoding not in ("binary", "8bit", "7bit"):
                 raise RequestError(f"`{name}` is sent as {encoding[:20]!r}.", hint="Send it as it is.", param=name)
+            if name != self._file_field and not takes(self._kind, name):
+                raise unknown_field(name, self._kind, self._file_field)
             if name != self._file_field:
                 self._upload.fields.setdefault(name, []).append(await self._text(name, part))
             elif self._upload.file_bytes is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 
 from agent.commands import imported
 from agent.commands.call import Call
+from agent.commands.printable import printable
 from agent.errors import EdgeAgentError
 from agent.plan import starters
+from agent.starter.bundle import shipped_names
 from agent.store.store import Store
 from agent.terminal import Progress, print_json, size, table
 
@@ -79,6 +82,7 @@ def _list(call: Call) -> int:
         return 0
     if not listing.models and not listing.broken and not shipped:
         print("There is no model yet. edge-agent models import FILE.gguf adds one; models suggest names some.")
+        _print_updates(call)
         return 0
     rows = [
         [
@@ -94,9 +98,19 @@ def _list(call: Call) -> int:
     ]
     rows += [[one.name, one.version, "broken", "", "", "", ""] for one in listing.broken]
     print(table(rows, ("NAME", "VERSION", "STATE", "TASK", "QUANTIZATION", "SIZE", "CONTEXT"), right=(5, 6)))
+    _print_updates(call)
     for one in listing.broken:
         print(f"{one.name} {one.version}: {one.reason}", file=sys.stderr)
     return 0
+
+
+def _print_updates(call: Call) -> None:
+    """Those that the daemon works at; none where none runs, or it does not tell."""
+    if call.running is None:
+        return
+    with contextlib.suppress(EdgeAgentError):
+        for line in (call.client.get("/status").get("updates") or {}).get("lines", ()):
+            print(f"update    {printable(line)}")
 
 
 def _import(call: Call) -> int:
@@ -197,4 +211,4 @@ def _load_or_unload(call: Call) -> int:
 
 
 def _store(call: Call) -> Store:
-    return Store(call.state_dir / "models")
+    return Store(call.state_dir / "models", shipped=shipped_names())

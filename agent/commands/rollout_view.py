@@ -95,6 +95,7 @@ class LineView:
                 self._write(f"{printable(one.name, NAME_COLUMNS)}: {_why(one)}")
             self._told[one.name] = one.standing
         line = ", ".join(f"{count:,} {name}" for name, count in counts(decision.inside).items())
+        line = "; ".join([line, *waits(decision.inside)])
         now = time.monotonic()
         if line != self._line and (now - self._said_at >= LINES_S or decision.phase.final or not self._line):
             self._line, self._said_at = line, now
@@ -194,11 +195,22 @@ def screen(plan: Plan, look: Look) -> Iterator[str]:
         names = _names([f"{printable(one.name, NAME_COLUMNS)} ({printable(one.reason, 24)})" for one in away])
         # in steps, so that it is not drawn anew all the time
         yield f"not there for {duration(longest // 5 * 5)} of {duration(plan.wait_s)}: {names}"
+    yield from waits(decision.inside)
     bad = [one for one in decision.inside if one.standing.bad]
     for one in bad[:REASONS]:
         yield f"{printable(one.name, NAME_COLUMNS)}: {_why(one)}"
     if len(bad) > REASONS:
         yield f"... and {len(bad) - REASONS:,} more"
+
+
+def waits(members: Sequence[Member]) -> Iterator[str]:
+    """What those wait for that are under way, the reason of most first."""
+    found: dict[str, list[str]] = {}
+    for one in members:
+        if one.standing is Standing.WORKING and one.reason and one.away_s is None:
+            found.setdefault(one.reason, []).append(printable(one.name, NAME_COLUMNS))
+    for reason, names in sorted(found.items(), key=lambda item: -len(item[1]))[:REASONS]:
+        yield f"waiting: {printable(reason, REASON_COLUMNS)}: {_names(names)}"
 
 
 def summary(plan: Plan, look: Look) -> str:

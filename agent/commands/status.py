@@ -42,6 +42,8 @@ def lines(status: Mapping[str, Any]) -> Iterator[str]:
         yield f"power     {_power(status['energy'])}"
     if status.get("governor"):
         yield f"governor  {status['governor']['mode']}: {printable(status['governor']['reason'])}"
+    if (status.get("isolation") or {}).get("shedding"):
+        yield f"strain    {printable(status['isolation']['reason'])}"
     yield f"http      {http['connections']} connections"
     if status.get("microphone"):
         yield f"mic       {microphone.line(status['microphone'])}"

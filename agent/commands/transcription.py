@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from agent.runtime.wire import Segment
+from agent.runtime.wire.transcription import Segment
 from agent.speech import subtitles
 
 Format = Literal["txt", "srt", "vtt", "json"]

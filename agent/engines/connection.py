@@ -8,7 +8,9 @@ import threading
 
 from agent.engines.process import resident_bytes
 from agent.errors import EngineError
-from agent.runtime.wire import FrameReader, FromWorker, Ping, Pong, Shutdown, ToWorker, decode_to_worker, encode
+from agent.runtime.wire.control import Ping, Pong, Shutdown
+from agent.runtime.wire.frames import FrameReader, decode_to_worker, encode
+from agent.runtime.wire.messages import FromWorker, ToWorker
 
 _RECEIVE_BYTES = 1 << 16
 

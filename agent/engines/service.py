@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import Cancel, Failed, Loaded, Pong, Request, SetPace, SetThreads, WireError
+from agent.runtime.wire.control import Cancel, Pong, SetPace, SetThreads
+from agent.runtime.wire.errors import Failed, WireError
+from agent.runtime.wire.loading import Loaded
+from agent.runtime.wire.messages import Request
 
 
 @dataclass

@@ -16,25 +16,15 @@ from agent.engines.connection import Connection
 from agent.engines.process import die_with_parent, leave_no_core, offer_to_oom_killer
 from agent.engines.service import Service, failure
 from agent.errors import EdgeAgentError, EngineError, RequestError
-from agent.runtime.wire import (
-    Cancel,
-    Embed,
-    Generate,
-    LlamaOptions,
-    LoadFailed,
-    LoadModel,
-    Memory,
-    Ping,
-    Predicted,
-    Proceed,
-    Request,
-    SetPace,
-    SetThreads,
-    Shutdown,
-    ToWorker,
-    Transcribe,
-    WireError,
-)
+from agent.runtime.wire.control import Cancel, Ping, SetPace, SetThreads, Shutdown
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.errors import WireError
+from agent.runtime.wire.generation import Generate
+from agent.runtime.wire.loading import LoadFailed, LoadModel, Predicted, Proceed
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.messages import Request, ToWorker
+from agent.runtime.wire.options import LlamaOptions
+from agent.runtime.wire.transcription import Transcribe
 
 
 def load(connection: Connection, order: LoadModel) -> Service:
@@ -60,8 +50,8 @@ def load(connection: Connection, order: LoadModel) -> Service:
             floor_s=options.window_floor_s,
             margin_s=options.window_margin_s,
         )
-    from agent.engines.onnx.service import EmbeddingService
-    from agent.engines.onnx.service import predict as predict_embedding
+    from agent.engines.onnx.embedding_service import EmbeddingService
+    from agent.engines.onnx.embedding_service import predict as predict_embedding
 
     predicted = predict_embedding(path, options)
     _await_room(connection, predicted)

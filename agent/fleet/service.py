@@ -36,6 +36,7 @@ from agent.fleet.link.link import Link
 from agent.fleet.link.messages import Connected, Disconnected, Received
 from agent.fleet.link.settings import LinkSettings
 from agent.fleet.link.state import LinkState
+from agent.fleet.power import PowerTopic
 from agent.fleet.telemetry.board import BoardSource, ScopedMeter
 from agent.fleet.telemetry.clock import Clock
 from agent.fleet.telemetry.engine import EngineSource
@@ -78,8 +79,8 @@ class FleetService:
     """`run` once, in a task. Raises `ConfigError` for settings that cannot be.
 
     `meter` measures the board's power, where something does; `governor` slows the board down. `updates` strives for
-    the desired state, as far as `model_update` is allowed, and `blocks` is its way to the broker. `wall` gives Unix
-    time.
+    the desired state, as far as `model_update` is allowed, and `blocks` is its way to the broker. `power` is the topic
+    of a smart plug. `wall` gives Unix time.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class FleetService:
         governor: HasStatus | None = None,
         updates: Updates | None = None,
         blocks: Blocks | None = None,
+        power: PowerTopic | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
         topics = options.topics
@@ -119,9 +121,11 @@ class FleetService:
                 *([self._home_assistant] if self._home_assistant is not None else []),
                 *([topics.desired] if updates is not None and allowed else []),
                 *([topics.blocks_filter] if blocks is not None else []),
+                *([power.topic] if power is not None else []),
             ],
         )
         self._blocks = blocks
+        self._power = power
         if blocks is not None:
             blocks.attach(self._link, topics)
         permission = options.permissions.get("model_update")
@@ -260,7 +264,9 @@ class FleetService:
 
     async def _take(self, received: Received) -> None:
         topic = received.topic
-        if thin_edge.is_health_check(self._topics, topic):
+        if self._power is not None and topic == self._power.topic:
+            self._power.take(received)
+        elif thin_edge.is_health_check(self._topics, topic):
             self._announcer.say_health()
         elif topic == self._home_assistant:
             if self._telemetry is not None and has_begun(received.payload):

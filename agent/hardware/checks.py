@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import os
+import resource
 import shutil
 import struct
 from dataclasses import dataclass
@@ -45,6 +47,8 @@ class Checks:
     throttled: int | None = None
     swap_on_sd_bytes: int = 0
     memory_cgroup: bool | None = None
+    capture_niceness: int | None = None
+    """The lowest that a recording process may take, where there is something to record with."""
 
 
 def gather(state_dir: Path, root: Path = Path("/"), *, run: Runner | None = None) -> Checks:
@@ -58,7 +62,17 @@ def gather(state_dir: Path, root: Path = Path("/"), *, run: Runner | None = None
         throttled=read_throttled(root, run),
         swap_on_sd_bytes=swap_on_sd_bytes(root),
         memory_cgroup=cgroup.memory_controller_enabled(root),
+        capture_niceness=_capture_niceness(root),
     )
+
+
+def _capture_niceness(root: Path) -> int | None:
+    """None without ALSA's capture devices, as root, and where there is no such limit (macOS)."""
+    kind = getattr(resource, "RLIMIT_NICE", None)
+    if kind is None or os.geteuid() == 0 or "capture" not in (sysfile.read_text(root / "proc/asound/pcm") or ""):
+        return None
+    soft, _ = resource.getrlimit(kind)
+    return -20 if soft == resource.RLIM_INFINITY else 20 - soft
 
 
 def find_installed() -> Installed | None:

@@ -22,6 +22,9 @@ LOW_DISK_BYTES = 2 * GIB
 FULL_DISK_BYTES = 256 * MIB
 """Below this not even the databases are safe."""
 
+CAPTURE_NICENESS = -5
+"""What the recording process takes where it may (agent.speech.urgency)."""
+
 CMDLINE = "/boot/firmware/cmdline.txt"
 
 Severity = Literal["error", "warning", "note"]
@@ -91,6 +94,7 @@ def examine(
         *_disk(checks),
         *_raspberry_pi(checks),
         *_processor(board, profile, checks, requested_threads),
+        *_sound(checks),
     ]
     return Report(
         board=board,
@@ -243,6 +247,16 @@ def _raspberry_pi(checks: Checks) -> Iterator[Finding]:
             code="throttled",
             message=f"The firmware limits the clock ({when}): the board is too hot or short of power.",
             remedy="Fit a heat sink or the active cooler, and give the case some air.",
+        )
+
+
+def _sound(checks: Checks) -> Iterator[Finding]:
+    if checks.capture_niceness is not None and checks.capture_niceness > CAPTURE_NICENESS:
+        yield Finding(
+            severity="note",
+            code="capture_not_first",
+            message="Recording sound may not go before other programs here: a busy board may lose some.",
+            remedy="The installed service may. Elsewhere: `@audio - nice -5` in /etc/security/limits.d/audio.conf.",
         )
 
 

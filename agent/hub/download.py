@@ -21,6 +21,7 @@ from agent.hub.client import Sink
 from agent.hub.faults import Interrupted
 from agent.hub.part import Part, TooMuchError
 from agent.hub.repository import Digest, RemoteFile
+from agent.hub.tally import OnBytes, Tally
 from agent.store.durable import Filesystem, opened
 from agent.store.faults import FULL
 from agent.store.locks import hold_folder
@@ -35,7 +36,6 @@ LOOK_AT_DISK_EVERY: Final = 32
 
 Fetch = Callable[[RemoteFile, Sink, int], None]
 """Gets the bytes of a file from an offset on, in one go. Raises `Interrupted` where another try may help."""
-OnBytes = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,7 @@ class Download:
         `on_bytes(done, total)` counts all files together. Raises `HashMismatchError`, `DiskFullError`, `StoreError`,
         and what `fetch` raises for good; what is there is kept for the next run.
         """
-        tally = _Tally(self.total_bytes, on_bytes)
+        tally = Tally(self.total_bytes, on_bytes)
         with self._translated():
             (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
             self._forget_others()
@@ -88,7 +88,7 @@ class Download:
         with suppress(OSError):
             self._filesystem.remove_tree(self.folder)
 
-    def _bring(self, one: Wanted, fetch: Fetch, tally: _Tally) -> str:
+    def _bring(self, one: Wanted, fetch: Fetch, tally: Tally) -> str:
         target, part_path = self.folder / one.path, self._part(one)
         if _size(target) == one.file.bytes:  # whole, unless the disk lost it: read it again
             digest = _hashed(target, one.file)
@@ -231,17 +231,3 @@ def _hashed(path: Path, file: RemoteFile) -> Digest:
         while block := os.read(descriptor, 1024 * 1024):
             digest.update(block)
     return digest
-
-
-class _Tally:
-    """Bytes of all files together."""
-
-    def __init__(self, total_bytes: int, on_bytes: OnBytes | None) -> None:
-        self._total_bytes = total_bytes
-        self._done_bytes = 0
-        self._on_bytes = on_bytes
-
-    def add(self, count: int) -> None:
-        self._done_bytes += count
-        if self._on_bytes is not None:
-            self._on_bytes(self._done_bytes, self._total_bytes)

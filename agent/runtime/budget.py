@@ -13,7 +13,7 @@ from agent.errors import MemoryBudgetError
 from agent.runtime.ledger import Evict, Fits, Ledger, Never, Plan
 from agent.runtime.snapshot import AccountSnapshot, Counters, LedgerSnapshot
 from agent.runtime.spec import Limits
-from agent.runtime.wire import Memory
+from agent.runtime.wire.memory import Memory
 
 FREE_LAG_S = 0.5
 """GPU drivers give a dead process's memory back a little after its exit."""

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from agent.errors import EdgeAgentError, UnavailableError
-from agent.runtime.flights import another
+from agent.runtime.faults import another
 from agent.runtime.lifecycle import State
 from agent.runtime.stream import Stream
 from agent.runtime.succession import Succession
-from agent.runtime.wire import Loaded, Pong, Request
+from agent.runtime.wire.control import Pong
+from agent.runtime.wire.loading import Loaded
+from agent.runtime.wire.messages import Request
 
 
 class Candidate:
@@ -77,7 +79,7 @@ class Candidate:
 
     def set_pace(self, *, gives_way: bool) -> None:
         """Behind all others, with one thread; or as it would serve, to measure it."""
-        self._model.set_pace(gives_way=gives_way)
+        self._model.pace.set(gives_way=gives_way)
 
     async def dismiss(self, reason: str) -> None:
         """Unload it, and let the model that stood aside serve again. Returns when it is gone; nothing if it serves."""

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import msgspec
 
 from agent.runtime.child_log import ChildLog
-from agent.runtime.wire import FrameReader, FromWorker, decode_from_worker
+from agent.runtime.wire.frames import FrameReader, decode_from_worker
+from agent.runtime.wire.messages import FromWorker
 
 _log = logging.getLogger(__name__)
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agent.errors import EdgeAgentError, QueueFullError, by_code
+from agent.errors import EdgeAgentError
+from agent.runtime.faults import error_from_wire
 from agent.runtime.snapshot import Counters
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embedded, Event, Failed, Finished, Transcribed, WireError
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.errors import Failed
+from agent.runtime.wire.generation import Delta, Finished
+from agent.runtime.wire.messages import Event
+from agent.runtime.wire.transcription import Transcribed
 
 
 class Flight:
@@ -22,6 +27,16 @@ class Flight:
         self.started = started
         self.dropped_at: float | None = None
         self.prompt_counted = False
+
+
+def work_of(event: Event, took_s: float) -> tuple[float, float]:
+    """What a request came to, in tokens (those read, for vectors) or seconds of sound, and the seconds that this took:
+    from the first token on for generation. `took_s` is how long the worker had it."""
+    if isinstance(event, Finished):
+        return float(event.completion_tokens), event.decode_s
+    if isinstance(event, Transcribed):
+        return event.audio_s, event.encode_s + event.decode_s
+    return (float(event.prompt_tokens), took_s) if isinstance(event, Embedded) else (0.0, 0.0)
 
 
 class Flights:
@@ -118,15 +133,3 @@ class Flights:
         del self._flights[flight.stream.id]
         self.slots_used -= flight.stream.cost
         return flight
-
-
-def error_from_wire(error: WireError) -> EdgeAgentError:
-    """The exception that the worker raised, as its own class again."""
-    return by_code(error.code)(error.message, hint=error.hint, param=error.param)
-
-
-def another(error: EdgeAgentError) -> EdgeAgentError:
-    """An equal exception to raise elsewhere: one instance raised in many tasks would collect their tracebacks."""
-    if isinstance(error, QueueFullError):
-        return QueueFullError(error.message, retry_after_s=error.retry_after_s, hint=error.hint, param=error.param)
-    return type(error)(error.message, hint=error.hint, param=error.param)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.runtime.spec import Limits
-from agent.runtime.wire import Pong
+from agent.runtime.wire.control import Pong
 
 
 class Heartbeat:

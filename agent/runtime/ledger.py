@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from agent.runtime.wire import Memory
+from agent.runtime.wire.memory import Memory
 
 UNUSED_KEEP_ALIVE_S = 60.0
 """How long a model that was loaded on request, but not used yet, stays at least."""

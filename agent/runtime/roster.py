@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from agent.errors import ConfigError, EdgeAgentError, ShuttingDownError, UnavailableError
-from agent.runtime.flights import another
+from agent.errors import ConfigError, EdgeAgentError, UnavailableError
+from agent.runtime.faults import another, stopping
 from agent.runtime.model import Model
 from agent.runtime.snapshot import Counters, ModelSnapshot
 from agent.runtime.spec import Limits, ModelSpec
@@ -94,7 +94,7 @@ class Roster:
         """`Runtime.introduce`, up to the point where the candidate is loaded."""
         name = spec.name
         if self.group is None or self.stopping:
-            raise ShuttingDownError("The daemon is shutting down.")
+            raise stopping()
         if (other := self._successions.get(name)) is not None:
             if other.takes_over:
                 raise UnavailableError(f"Another version of {name} is being loaded.", hint="Try again later.")

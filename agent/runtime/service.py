@@ -18,27 +18,31 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-
-import msgspec
+from functools import partial
 
 from agent.errors import (
     EdgeAgentError,
     ModelNotFoundError,
-    QueueFullError,
     RequestError,
-    ShuttingDownError,
 )
+from agent.runtime.admission import Admission
 from agent.runtime.budget import MemoryBudget
 from agent.runtime.candidate import Candidate
 from agent.runtime.cell import Cells
+from agent.runtime.faults import another, stopping
 from agent.runtime.model import Model
-from agent.runtime.queue import AdmissionQueue, Entry, Priority
+from agent.runtime.queue import AdmissionQueue, Priority
 from agent.runtime.roster import Roster
+from agent.runtime.shared import Shared
 from agent.runtime.snapshot import Counters, Health, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.spec import DOES, Limits, ModelSpec, Task
 from agent.runtime.stream import Energy, Stream
 from agent.runtime.throttle import FULL_SPEED, Throttle
-from agent.runtime.wire import Embed, Generate, Request, Transcribe
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.generation import Generate
+from agent.runtime.wire.messages import Request
+from agent.runtime.wire.options import LlamaOptions
+from agent.runtime.wire.transcription import Transcribe
 from agent.runtime.worker import KILL_WAIT_S
 
 __all__ = ["Limits", "ModelSpec", "Priority", "Runtime", "RuntimeSnapshot", "Stream"]
@@ -50,7 +54,7 @@ DRAIN_LOOK_S = 0.02
 
 
 def _stopping() -> EdgeAgentError:
-    return ShuttingDownError("The daemon is shutting down.", hint="Send the request again once it is back.")
+    return stopping(hint="Send the request again once it is back.")
 
 
 _TASKS: dict[type[Request], Task] = {Generate: "generate", Embed: "embed", Transcribe: "transcribe"}
@@ -77,21 +81,26 @@ class Runtime:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
-        self._command = tuple(worker_command)
-        self._environment = environment
-        self._cells = cells
-        self._energy = energy
         self._throttle = FULL_SPEED
+        self.refusal: EdgeAgentError | None = None
+        """While it is set, requests of normal and low priority are turned away with it."""
         self._clock = clock
         self._counters = Counters()
         self._queue: AdmissionQueue[Stream] = AdmissionQueue(limits.queue_capacity, aging_s=limits.aging_s)
         self._budget = MemoryBudget(limits=limits, memory=memory, clock=clock, counters=self._counters)
+        self._shared = Shared(
+            queue=self._queue,
+            budget=self._budget,
+            command=tuple(worker_command),
+            environment=environment,
+            cells=cells,
+            clock=clock,
+        )
         self._roster = Roster(self._new_model, limits=limits, counters=self._counters)
-        self._ids = itertools.count(1)
+        self._admission = Admission(self._shared, self._roster, limits=limits, counters=self._counters, energy=energy)
         self._serials = itertools.count(1)
         self._stop = asyncio.Event()
         self._finished = asyncio.Event()
-        self._expiry: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """The service; returns after `stop`. When cancelled, it kills the workers and fails what is left."""
@@ -102,9 +111,8 @@ class Runtime:
         finally:
             self._roster.stopping = True
             self._roster.group = None
-            self._refuse_waiting()
-            if self._expiry is not None:
-                self._expiry.cancel()
+            self._admission.fail(_stopping)
+            self._admission.close()
             self._finished.set()
 
     async def stop(self, grace_s: float) -> None:
@@ -113,7 +121,7 @@ class Runtime:
         Takes `grace_s` and the limits' shutdown times at most, whatever the workers do. Idempotent.
         """
         self._roster.stopping = True
-        self._refuse_waiting()
+        self._admission.fail(_stopping)
         deadline = self._clock() + grace_s
         while any(model.running for model in self._roster.alive) and self._clock() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(min(DRAIN_LOOK_S, max(0.0, deadline - self._clock())))
@@ -139,9 +147,7 @@ class Runtime:
         wait for a model that is gone get `ModelNotFoundError`. Raises `ConfigError` if two have the same name.
         """
         for name in self._roster.choose(specs):
-            for entry in self._queue.clear(name):
-                self._counters.failed += 1
-                entry.item.fail(self._not_found(name))
+            self._admission.fail(partial(self._not_found, name), name=name)
 
     async def settled(self, name: str) -> None:
         """Wait until the version that `set_models` chose serves, where it replaces one that does.
@@ -161,7 +167,7 @@ class Runtime:
         succession = await self._roster.introduce(spec, load_timeout_s=timeout_s)
         return Candidate(
             succession,
-            enter=lambda request: self._enter(succession.new, request, client="trial", priority=Priority.LOW),
+            enter=lambda request: self._admission.enter(succession.new, request, client="trial", priority=Priority.LOW),
             give_up=lambda error: self._roster.dismiss(succession, error),
         )
 
@@ -171,8 +177,7 @@ class Runtime:
 
     def patience_s(self, name: str) -> float | None:
         """In how many seconds the first request that waits for this model will have waited for too long."""
-        deadlines = [entry.deadline for entry in self._queue if entry.model == name and entry.deadline is not None]
-        return min(deadlines) - self._clock() if deadlines else None
+        return self._admission.patience_s(name)
 
     def submit(
         self,
@@ -186,60 +191,18 @@ class Runtime:
         """Hand a request in; its events come from the stream. `deadline_s` bounds the wait for a worker, not the run.
 
         An empty `model` is the first one with the request's task. Raises `ModelNotFoundError`, `RequestError` (wrong
-        task), `QueueFullError`, `ShuttingDownError`, `ModelFailedError`, and `ModelLoadError` for a model that could
-        not be loaded a moment ago.
+        task), `QueueFullError`, `ShuttingDownError`, `ModelFailedError`, `ModelLoadError` for a model that could
+        not be loaded a moment ago, and `refusal`.
         """
         if self._roster.stopping:
             raise _stopping()
         chosen = self._choose(model, request)
+        if self.refusal is not None and priority is not Priority.HIGH:
+            chosen.counters.rejected += 1
+            raise another(self.refusal)
         if deadline_s is None:
             deadline_s = self._limits.default_deadline_s
-        return self._enter(chosen, request, client=client, priority=priority, deadline_s=deadline_s)
-
-    def _enter(
-        self,
-        chosen: Model,
-        request: Request,
-        *,
-        client: str,
-        priority: Priority,
-        deadline_s: float | None = None,
-    ) -> Stream:
-        chosen.check()
-        now = self._clock()
-        request = msgspec.structs.replace(request, id=next(self._ids))
-        stream = Stream(
-            request,
-            model=chosen.name,
-            client=client,
-            submitted_at=now,
-            holder=self,
-            limit_events=self._limits.pending_events,
-            limit_bytes=self._limits.pending_bytes,
-            energy=self._energy,
-        )
-        held = self._queue.holding and priority is not Priority.HIGH
-        if held or not chosen.offer(stream):
-            entry = Entry(
-                id=stream.id,
-                model=chosen.lane,
-                client=client,
-                priority=priority,
-                arrived=now,
-                item=stream,
-                cost=stream.cost,
-                deadline=None if deadline_s is None else now + deadline_s,
-            )
-            try:
-                self._queue.put(entry, parallel=chosen.slots)
-            except QueueFullError:
-                chosen.counters.rejected += 1
-                raise
-            chosen.expect()
-            if deadline_s is not None:
-                self._arm()
-        chosen.counters.accepted += 1
-        return stream
+        return self._admission.enter(chosen, request, client=client, priority=priority, deadline_s=deadline_s)
 
     def throttle(self, throttle: Throttle) -> None:
         """Take no more of the board than this from now on.
@@ -250,13 +213,18 @@ class Runtime:
         released = self._queue.holding and throttle.admit
         self._throttle, self._queue.holding = throttle, not throttle.admit
         for model in list(self._roster.alive):
-            model.throttle(throttle)
+            model.pace.throttle(throttle)
             if released and self._queue.waiting(model.lane):
                 model.expect()
 
     def work(self) -> tuple[int, int]:
         """Requests that run, and all tokens that were generated so far. May be called from any thread."""
         return sum(model.running for model in list(self._roster.alive)), self._counters.sampled_tokens
+
+    def threads(self, name: str) -> int:
+        """The most threads that the model computes with. Raises `ModelNotFoundError`."""
+        options = self._find(name).spec.options
+        return max(options.threads, options.threads_batch) if isinstance(options, LlamaOptions) else options.threads
 
     async def load(self, name: str) -> None:
         """Load a model now, also one that had failed; returns when it is ready.
@@ -314,12 +282,6 @@ class Runtime:
                 return f"the worker of model {model.name} has not answered for {silent_s:.0f} s"
         return None
 
-    def drop(self, stream: Stream) -> None:
-        """`Holder`: the stream of a waiting request was closed."""
-        entry = self._queue.remove(stream.id)
-        if entry is not None and entry.model in self._roster.models:
-            self._counters.cancelled += 1
-
     def _choose(self, name: str, request: Request) -> Model:
         task = _TASKS[type(request)]
         if not name:
@@ -359,37 +321,11 @@ class Runtime:
         model = Model(
             spec,
             key=f"{spec.name}#{next(self._serials)}",
-            queue=self._queue,
-            budget=self._budget,
+            shared=self._shared,
             limits=limits,
             counters=counters,
-            clock=self._clock,
-            command=self._command,
-            environment=self._environment,
-            cells=self._cells,
             candidate=candidate,
             rival=rival,
         )
-        model.throttle(self._throttle)
+        model.pace.throttle(self._throttle)
         return model
-
-    def _refuse_waiting(self) -> None:
-        for entry in self._queue.clear():
-            self._counters.failed += 1
-            entry.item.fail(_stopping())
-
-    def _arm(self) -> None:
-        """Set the timer for the next deadline in the queue."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-        deadline = self._queue.next_deadline()
-        if deadline is None:
-            self._expiry = None
-        else:
-            delay_s = max(0.0, deadline - self._clock())
-            self._expiry = asyncio.get_running_loop().call_later(delay_s, self._expire)
-
-    def _expire(self) -> None:
-        for entry in self._queue.expire(self._clock()):
-            self._roster.models[entry.model].expire(entry.item)
-        self._arm()

@@ -5,27 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agent.errors import DeadlineError, EdgeAgentError, by_code
+from agent.errors import EdgeAgentError, by_code
 from agent.runtime.budget import MemoryBudget, Tenant
-from agent.runtime.flights import Flights
+from agent.runtime.faults import deadline_error
+from agent.runtime.flights import Flights, work_of
 from agent.runtime.heartbeat import Heartbeat
 from agent.runtime.queue import AdmissionQueue
 from agent.runtime.snapshot import Counters, Health
 from agent.runtime.spec import Limits
 from agent.runtime.stream import Stream
-from agent.runtime.wire import (
-    Cancel,
-    Failed,
-    Finished,
-    FromWorker,
-    Loaded,
-    LoadFailed,
-    Ping,
-    Pong,
-    Predicted,
-    SetPace,
-    SetThreads,
-)
+from agent.runtime.wire.control import Cancel, Ping, Pong, SetPace, SetThreads
+from agent.runtime.wire.errors import Failed
+from agent.runtime.wire.generation import Finished
+from agent.runtime.wire.loading import Loaded, LoadFailed, Predicted
+from agent.runtime.wire.messages import FromWorker
 from agent.runtime.worker import Worker
 
 
@@ -170,6 +163,9 @@ class Session:
                 elif not (isinstance(message, Finished) and message.reason == "cancelled"):
                     self.proven = True
                     self._health.requests_ok += 1
+                    units, work_s = work_of(message, now - flight.started)
+                    self._health.units += units
+                    self._health.work_s += work_s
                 if not self.flights:
                     self._budget.use(self._tenant, busy=False)
 
@@ -188,10 +184,3 @@ class Session:
                 self._worker.condemn(reason)
             elif self._budget.outlived(self._tenant):
                 self._worker.wake()
-
-
-def deadline_error(name: str, waited_s: float, why: str = "") -> DeadlineError:
-    return DeadlineError(
-        f"The request waited {waited_s:.1f} s for model {name}, and its deadline passed.{why}",
-        hint="Send it again later, or with a later deadline.",
-    )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from agent.runtime.spec import Task
-from agent.runtime.wire import Loaded, Memory, Pong
+from agent.runtime.wire.control import Pong
+from agent.runtime.wire.loading import Loaded
+from agent.runtime.wire.memory import Memory
 
 
 class Counters(msgspec.Struct, kw_only=True):
@@ -37,11 +39,14 @@ class Counters(msgspec.Struct, kw_only=True):
 
 class Health(msgspec.Struct, kw_only=True):
     """How one version of a model has done since it began to serve. A request that fails for its own fault counts
-    nowhere; `crashes` are workers that were lost, and loads that were refused."""
+    nowhere; `crashes` are workers that were lost, and loads that were refused. Requests that went well made `units`
+    (tokens, or seconds of sound for speech) in `work_s` seconds, summed over requests, of which several run at once."""
 
     requests_ok: int = 0
     requests_failed: int = 0
     crashes: int = 0
+    units: float = 0.0
+    work_s: float = 0.0
 
     def copy(self) -> Health:
         return msgspec.structs.replace(self)

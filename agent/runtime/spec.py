@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from agent.runtime.wire import Options
+from agent.runtime.wire.options import Options
 
 Task = Literal["generate", "embed", "transcribe"]
 DOES: Final[dict[Task, str]] = {
@@ -26,7 +26,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True):
     is needed, 0 unloads it at once. A `pinned` model is neither evicted nor unloaded for being idle. `preload` loads
     it when the runtime starts. `created` is Unix time in seconds. `shortens`: its vectors stay meaningful when they are
     cut (Matryoshka). `prompts` are the names of those that the model brings, to be put before a text ("query").
-    `sampling` is what a request for text that does not say gets, by field of `wire.Sampling`.
+    `sampling` is what a request for text that does not say gets, by field of `wire.generation.Sampling`.
     """
 
     name: str

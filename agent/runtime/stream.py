@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from types import TracebackType
-from typing import Protocol
+from typing import Final, Protocol
 
 from agent.errors import EdgeAgentError, RequestError
-from agent.runtime.wire import Delta, Embedded, Event, Generate, Request
+from agent.runtime.spec import Task
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.generation import Delta, Generate
+from agent.runtime.wire.messages import Event, Request
+from agent.runtime.wire.transcription import Transcribe
 
 EVENT_OVERHEAD_BYTES = 100
 """A message object and its place in the list, roughly; keeps a flood of empty deltas from being free."""
@@ -17,11 +21,13 @@ EVENT_OVERHEAD_BYTES = 100
 BILL_WAIT_S = 0.5
 """How long an answer may wait for its joules. Meters that are read at a request's end take milliseconds."""
 
+_TASKS: Final[dict[type[Request], Task]] = {Generate: "generate", Embed: "embed", Transcribe: "transcribe"}
+
 
 class Energy(Protocol):
     """Whoever measures what requests cost; `key` is the request's id."""
 
-    def begin(self, key: int, model: str) -> None:
+    def begin(self, key: int, model: str, task: Task) -> None:
         """A worker has it."""
 
     def finish(self, key: int) -> Awaitable[float | None]:
@@ -172,7 +178,7 @@ class Stream:
         self._holder = holder
         self.dispatched_at = now
         if self._energy is not None:
-            self._energy.begin(self.id, self.model)
+            self._energy.begin(self.id, self.model, _TASKS[type(self.request)])
 
     def push(self, event: Event) -> None:
         """Append an event; the reader is woken once for all that arrive in one tick.

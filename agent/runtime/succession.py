@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from agent.errors import EdgeAgentError
-from agent.runtime.flights import another
+from agent.runtime.faults import another
 from agent.runtime.model import Model
 
 

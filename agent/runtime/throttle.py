@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.runtime.wire import LlamaOptions, SetPace, SetThreads
+from agent.runtime.wire.control import SetPace, SetThreads
+from agent.runtime.wire.options import LlamaOptions, OnnxOptions, Options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +26,15 @@ class Throttle:
             min(options.threads_batch, self.threads_batch or options.threads_batch),
         )
 
-    def pace_of(self, options: LlamaOptions) -> SetPace:
-        return SetPace(self.pause_ratio, min(options.batch_tokens, self.batch_tokens or options.batch_tokens))
+    def pace_of(self, options: Options) -> SetPace:
+        """ONNX Runtime cannot change its threads while it serves: so that fewer threads spare as much of the board, its
+        models rest so long that they take that share of the processor's time."""
+        batch_tokens = min(options.batch_tokens, self.batch_tokens or options.batch_tokens)
+        rest = self.pause_ratio
+        if isinstance(options, OnnxOptions):
+            threads = min(options.threads, self.threads or options.threads)
+            rest += (1 + rest) * (options.threads / threads - 1)
+        return SetPace(rest, batch_tokens)
 
 
 FULL_SPEED = Throttle()

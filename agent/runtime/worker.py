@@ -15,7 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.runtime.channel import Channel, LogPipe
-from agent.runtime.wire import FromWorker, Shutdown, ToWorker, encode
+from agent.runtime.wire.control import Shutdown
+from agent.runtime.wire.frames import encode
+from agent.runtime.wire.messages import FromWorker, ToWorker
 
 _log = logging.getLogger(__name__)
 

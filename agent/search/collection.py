@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from agent.errors import RequestError, StoreError
 from agent.search import blocks, pending, query
-from agent.search.database import connect, snapshot, transaction, translated
+from agent.search.database import COLLECTION, connect
 from agent.search.filters import condition
 from agent.search.intake import Intake
 from agent.search.migrations import migrate
@@ -20,6 +20,7 @@ from agent.search.name import SUFFIX
 from agent.search.query import Hit, Query
 from agent.search.row import Row
 from agent.search.vectors import Floats
+from agent.sqlite import snapshot, transaction
 
 PAGE_LIMIT: Final = 1_000
 
@@ -57,7 +58,7 @@ class Collection:
         self.name = path.name.removesuffix(SUFFIX)
         self._connection = connection or connect(path)
         try:
-            with translated(path):
+            with COLLECTION.translated(path):
                 migrate(self._connection, path)
                 found = self._connection.execute("SELECT text_columns FROM collection").fetchone()
                 if found is None:
@@ -75,9 +76,9 @@ class Collection:
         check_model(model)
         connection = connect(path, create=True)
         try:
-            with translated(path):
+            with COLLECTION.translated(path):
                 migrate(connection, path)
-                with transaction(connection):
+                with transaction(connection, durable=False):
                     connection.execute(
                         "INSERT INTO collection VALUES (1, ?, ?, ?, 1, ?)",
                         (model.name, model.version, model.dim, json.dumps(list(text_columns))),
@@ -89,7 +90,7 @@ class Collection:
 
     def close(self) -> None:
         """Moves what the log holds into the database, where no one else has it open."""
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             # An interrupt that met nothing would otherwise stop the move: it holds until a statement begins.
             self._connection.execute("SELECT 1").fetchone()
             self._connection.close()
@@ -100,7 +101,7 @@ class Collection:
 
     @property
     def model(self) -> ModelId:
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             row = self._connection.execute("SELECT model, model_version, dim FROM collection").fetchone()
         return ModelId(*row)
 
@@ -111,7 +112,7 @@ class Collection:
     def replace_model(self, model: ModelId) -> int:
         """Drop all vectors and wait for new ones, in one step. Returns how many passages wait. Texts are kept."""
         check_model(model)
-        with translated(self.path), transaction(self._connection):
+        with COLLECTION.translated(self.path), transaction(self._connection, durable=False):
             self._connection.execute("DELETE FROM vectors")
             self._connection.execute("DELETE FROM codes")
             self._connection.execute("DELETE FROM stale")
@@ -123,7 +124,7 @@ class Collection:
         return self.count_waiting()
 
     def stats(self) -> Stats:
-        with translated(self.path), snapshot(self._connection):
+        with COLLECTION.translated(self.path), snapshot(self._connection):
             (passages,) = self._connection.execute("SELECT count(*) FROM passages").fetchone()
             (waiting,) = self._connection.execute("SELECT count(*) FROM pending").fetchone()
             sources = tuple(name for (name,) in self._connection.execute("SELECT name FROM sources ORDER BY name"))
@@ -135,46 +136,46 @@ class Collection:
         """Begin to read a source; `forget` it at the end. Several may go on at once."""
         if not source or len(source) > 1_000:
             raise RequestError("A source needs a name of 1 to 1,000 characters.", param="source")
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             return Intake(self._connection, source)
 
     def forget(self, intake: Intake) -> None:
         """The reading is over."""
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             intake.close()
 
     def take(self, intake: Intake, rows: Iterator[Row]) -> int:
         """Take the next rows in and commit. Returns how many were read; 0 at the end. What `rows` raises goes on out,
         and the chunk it was raised in is not kept.
         """
-        with translated(self.path), transaction(self._connection):
+        with COLLECTION.translated(self.path), transaction(self._connection, durable=False):
             taken = intake.take(rows)
             blocks.settle(self._connection, self._dim())
         return taken
 
     def remove_absent(self, intake: Intake) -> int:
         """After the last row: remove what this source gave before and did not give now. Returns how many."""
-        with translated(self.path), transaction(self._connection):
+        with COLLECTION.translated(self.path), transaction(self._connection, durable=False):
             removed = intake.remove_absent()
             blocks.settle(self._connection, self._dim())
         return removed
 
     def waiting(self, limit: int, without: Iterable[int] = ()) -> list[pending.Pending]:
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             return pending.waiting(self._connection, limit, without)
 
     def count_waiting(self) -> int:
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             return int(self._connection.execute("SELECT count(*) FROM pending").fetchone()[0])
 
     def store(self, batch: Sequence[pending.Pending], vectors: Sequence[Floats]) -> int:
         """Commit one batch of vectors; see `pending.store`."""
-        with translated(self.path), transaction(self._connection):
+        with COLLECTION.translated(self.path), transaction(self._connection, durable=False):
             return pending.store(self._connection, self._dim(), batch, vectors)
 
     def remove(self, ids: Sequence[str]) -> int:
         """Remove passages by id, all of them or none. Returns how many there were."""
-        with translated(self.path), transaction(self._connection):
+        with COLLECTION.translated(self.path), transaction(self._connection, durable=False):
             removed = 0
             for one in ids:
                 removed += self._connection.execute("DELETE FROM passages WHERE key = ?", (one,)).rowcount
@@ -186,7 +187,7 @@ class Collection:
         if not given:
             raise RequestError("An empty filter would remove every passage.", param="filter")
         wanted = condition(given)
-        with translated(self.path), transaction(self._connection):
+        with COLLECTION.translated(self.path), transaction(self._connection, durable=False):
             removed = self._connection.execute(f"DELETE FROM passages WHERE {wanted.sql}", wanted.parameters).rowcount
             blocks.settle(self._connection, self._dim())
         return removed
@@ -195,7 +196,7 @@ class Collection:
         """A page of passages in the order of their ids, from behind the id `after`."""
         if not 1 <= limit <= PAGE_LIMIT:
             raise RequestError(f"limit: {limit}; expected 1 to {PAGE_LIMIT:,}.", param="limit")
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             rows = self._connection.execute(
                 "SELECT key, text, metadata, name FROM passages JOIN sources ON sources.id = source"
                 " WHERE key > ? OR ? ORDER BY key LIMIT ?",
@@ -205,13 +206,13 @@ class Collection:
 
     def search(self, wanted: Query) -> list[Hit]:
         """See `query.Query` and `query.Hit`. Raises `RequestError`."""
-        with translated(self.path), snapshot(self._connection):
+        with COLLECTION.translated(self.path), snapshot(self._connection):
             return query.run(self._connection, self._dim(), wanted)
 
     def vacuum(self) -> None:
         """Build the codes again, merge the index of words, and give free space back. Needs as much space again."""
-        with translated(self.path):
-            with transaction(self._connection):
+        with COLLECTION.translated(self.path):
+            with transaction(self._connection, durable=False):
                 blocks.rebuild(self._connection, self._dim())
                 self._connection.execute("INSERT INTO words (words) VALUES ('optimize')")
             self._connection.execute("VACUUM")
@@ -219,7 +220,7 @@ class Collection:
 
     def check(self) -> None:
         """Reads everything. Raises `StoreError` where the database is damaged."""
-        with translated(self.path):
+        with COLLECTION.translated(self.path):
             (found,) = self._connection.execute("PRAGMA quick_check(1)").fetchone()
             if found == "ok":
                 self._connection.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")

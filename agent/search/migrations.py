@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.errors import StoreError
-from agent.search.database import transaction
+from agent.sqlite import transaction
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -127,7 +127,7 @@ def migrate(connection: sqlite3.Connection, path: Path, migrations: tuple[Migrat
         return []
     done: list[str] = []
     for migration in migrations:
-        with transaction(connection):
+        with transaction(connection, durable=False):
             connection.execute("CREATE TABLE IF NOT EXISTS migrations (number INTEGER PRIMARY KEY, name TEXT UNIQUE)")
             # Looked up inside the transaction: another process may be at it as well.
             if migration.__name__ not in applied(connection):

@@ -9,7 +9,7 @@ from typing import Final
 
 from agent.errors import NotFoundError, RequestError
 from agent.search.collection import Collection
-from agent.search.database import translated
+from agent.search.database import COLLECTION
 from agent.search.model_id import ModelId
 from agent.search.name import NAME, SUFFIX, check_name
 
@@ -41,7 +41,7 @@ class Shelf:
         if path.exists():
             raise taken
         unfinished = self.folder / f".{name}.{os.getpid()}"
-        with translated(path):
+        with COLLECTION.translated(path):
             self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             self._clear_unfinished(name)
             try:
@@ -73,7 +73,7 @@ class Shelf:
         path = self.path(name)
         if not path.exists():
             raise NotFoundError(f"There is no collection {name}.", param="collection")
-        with translated(path):
+        with COLLECTION.translated(path):
             gone = self.folder / f".{name}.{os.getpid()}"
             path.rename(gone)  # from here on there is no such collection, whatever happens
             _remove_companions(path)

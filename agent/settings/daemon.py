@@ -135,6 +135,23 @@ class Settings:
         default=None,
         default_doc="what the board's profile names",
     )
+    power_topic: str | None = setting(
+        "A topic of the MQTT broker on which a smart plug says what the board draws: the meter to believe, before the"
+        " board's own.",
+        default=None,
+    )
+    power_json_key: str | None = setting(
+        "Where the watts are in what the plug sends, like ENERGY.Power.",
+        default=None,
+        default_doc="a number alone, or the places that usual plugs have",
+    )
+    power_stale_s: float = setting(
+        "A reading of the plug counts no longer than this.",
+        default=60.0,
+        unit="seconds",
+        minimum=1,
+        maximum=3600,
+    )
     power_idle_watts: float = setting(
         "What the board draws at rest on the meter that is used; 0: it is learned while nothing runs.",
         default=0.0,

@@ -89,7 +89,7 @@ class SamplingSettings:
     )
 
     def chosen(self) -> dict[str, float | int]:
-        """Only what was set, by `agent.runtime.wire.Sampling`'s field names."""
+        """Only what was set, by `agent.runtime.wire.generation.Sampling`'s field names."""
         return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
 

@@ -45,7 +45,11 @@ class MqttTelemetrySettings:
         maximum=3600,
     )
     message_kb: int = setting(
-        "Longest message, before it is compressed.", default=32, unit="KB", minimum=1, maximum=8192
+        "Longest message, before it is compressed. On a slow line they are shorter.",
+        default=120,
+        unit="KB",
+        minimum=1,
+        maximum=8192,
     )
     flush_s: float = setting(
         "How long a measurement that has not arrived may be in memory only: so much a kill can cost, and so seldom the"

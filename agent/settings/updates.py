@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from agent.settings.declaration import setting
 
@@ -53,8 +54,11 @@ class UpdatesSettings:
         maximum=16_777_216,
         flag="updates-bandwidth-kb-s",
     )
-    metered: bool = setting(
-        "The network costs money: only what is small or urgent is fetched.", default=False, flag="updates-metered"
+    metered: Literal["auto", "yes", "no"] = setting(
+        "Whether the network costs money: then only what is small or urgent is fetched. `auto` asks NetworkManager,"
+        " where there is one.",
+        default="auto",
+        flag="updates-metered",
     )
     metered_mb: float = setting(
         "What is small, on a metered network.",

@@ -14,13 +14,14 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import WireError
+from agent.runtime.wire.errors import WireError
 from agent.speech.capture_messages import Captured, CaptureFailed, CaptureMessage, Devices, Opened, encode
 from agent.speech.child_start import begin
 from agent.speech.devices import DeviceError, InputDevice, choose, rates_to_try
 from agent.speech.pcm import SAMPLE_RATE_HZ
 from agent.speech.ring import Arrived, Ring
 from agent.speech.sample_clock import SampleClock
+from agent.speech.urgency import go_first
 
 if TYPE_CHECKING:
     import soxr
@@ -42,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.list:
             _send(output, [Devices(devices=_devices(_portaudio()))])
         else:
+            go_first()
             _capture(output, given.device, given.rate)
     except EdgeAgentError as error:
         _send(output, [CaptureFailed(error=WireError(code=error.code, message=error.message, hint=error.hint))])

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from agent.runtime.wire import HEADER, FrameReader, WireError
+from agent.runtime.wire.errors import WireError
+from agent.runtime.wire.frames import HEADER, FrameReader
 
 
 class AudioInfo(msgspec.Struct, frozen=True, kw_only=True, tag="info"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from agent.errors import EdgeAgentError, RequestError, TooLargeError, UnavailableError
-from agent.runtime.wire import WireError
+from agent.runtime.wire.errors import WireError
 from agent.speech.child_start import begin
 from agent.speech.decode_messages import AudioEnd, AudioInfo, DecodeFailed, DecodeMessage, Frames, encode
 from agent.speech.pcm import FRAME_SAMPLES, SAMPLE_RATE_HZ

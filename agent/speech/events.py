@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from agent.runtime.wire import Segment
+from agent.runtime.wire.transcription import Segment
 from agent.speech.source import DeviceState, LossReason
 
 

@@ -14,7 +14,7 @@ from typing import IO, Self
 import msgspec
 
 from agent.errors import RequestError, UnavailableError, by_code
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.speech.child import Child
 from agent.speech.decode_messages import AudioEnd, AudioInfo, DecodeFailed, DecodeReader, Frames
 from agent.speech.patience import patiently

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from agent.runtime.wire import Segment, Transcribed
+from agent.runtime.wire.transcription import Segment, Transcribed
 
 Words = tuple[str, ...]
 """Pieces of text that join to the whole: a word has the space before it. Scripts without spaces: one sign each."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
 
-from agent.runtime.wire import Transcribe
+from agent.runtime.wire.transcription import Transcribe
 from agent.speech import policy
 from agent.speech.cadence import Cadence
 from agent.speech.ear import Ear
@@ -55,8 +55,8 @@ class LiveOptions:
     """Shared with whoever slows partial passes down while the session runs."""
 
     def __post_init__(self) -> None:
-        if self.partials.early_silence_s < self.segmentation.postroll_s:
-            raise ValueError("early_silence_s must not be shorter than postroll_s")
+        if self.partials.ready_silence_s > self.segmentation.end_silence_s:
+            raise ValueError("ready_silence_s must not be longer than end_silence_s")
 
 
 class LiveSession:

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from agent.errors import by_code
-from agent.runtime.wire import WireError
+from agent.runtime.wire.errors import WireError
 from agent.speech.capture_messages import Captured, CaptureFailed, CaptureReader, Devices, Opened
 from agent.speech.child import Child
 from agent.speech.devices import DeviceError, InputDevice

@@ -13,7 +13,7 @@ from functools import partial
 import msgspec
 
 from agent.errors import EdgeAgentError, QueueFullError
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.speech import policy
 from agent.speech.cadence import Cadence
 from agent.speech.ear import Ear
@@ -37,13 +37,13 @@ class _Early:
     """What an early pass came to, for the segment that it foresaw."""
 
     segment: int
-    end: int
     voiced_end: int
     transcribed: Transcribed
     took_s: float
 
     def foresaw(self, job: Job) -> bool:
-        return (self.segment, self.end, self.voiced_end) == (job.utterance.id, job.piece.end, job.piece.voiced_end)
+        """It heard all that was said: what the segment has after it is silence."""
+        return (self.segment, self.voiced_end) == (job.utterance.id, job.piece.voiced_end)
 
 
 class Passes:
@@ -151,13 +151,11 @@ class Passes:
         took_s = self._clock() - started
         self.pace = Pace(seconds(end - utterance.start), took_s)
         if kind == "early":
-            self._early = _Early(utterance.id, end, voiced_end, transcribed, took_s)
+            self._early = _Early(utterance.id, voiced_end, transcribed, took_s)
         if self.open is not utterance:
             return
         words = words_of(spoken(transcribed, no_speech_limit=self._request.no_speech_limit))
-        self.open = policy.looked(
-            utterance, words, kind, covered_to=heard_to, said_to=voiced_end, settle_s=self._partials.settle_s
-        )
+        self.open = policy.looked(utterance, words, kind, self._partials, covered_to=heard_to, said_to=voiced_end)
         if words and self.open.text_words:
             self.open = replace(self.open, shown=True)
             self._report.partial(self.open, end, heard_at)

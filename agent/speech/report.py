@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import Transcribed
+from agent.runtime.wire.transcription import Transcribed
 from agent.speech import policy
 from agent.speech.event_queue import EventQueue
 from agent.speech.events import Device, Failure, Final, Level, Lost, Overload, Partial, SpeechEnd, SpeechStart

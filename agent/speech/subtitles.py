@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from agent.runtime.wire import Segment
+from agent.runtime.wire.transcription import Segment
 
 SHORTEST_S: Final = 0.02
 """A cue without a length is never shown; Whisper's own timestamps are multiples of this."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from agent.runtime.wire import Segment
+from agent.runtime.wire.transcription import Segment
 
 
 def shifted(segment: Segment, offset_s: float, *, end_s: float | None = None) -> Segment:

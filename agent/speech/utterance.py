@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 
 from agent.errors import EngineError
-from agent.speech.events import Failure, Final, LiveEvent, SpeechStart
+from agent.speech.events import Failure, Final, LiveEvent, SpeechEnd, SpeechStart
 
 LONGEST_S = 60.0
 """Once somebody speaks, they are waited for beyond the limit: the longest segment, and its pass."""
@@ -16,8 +16,8 @@ LONGEST_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """`speech_s` is how long the speech was; `waited_s` how long its text took from the end of speech on.
-    `speech_ended` is the monotonic time at that end."""
+    """`speech_s` is how long the speech was, with the sound kept before it; `waited_s` how long its text took from the
+    end of speech on. `speech_ended` is the monotonic time at that end."""
 
     text: str
     speech_s: float
@@ -33,6 +33,7 @@ async def next_said(events: AsyncIterable[Sequence[LiveEvent]], *, timeout_s: fl
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_s
     open_segments: set[int] = set()
+    ends_s: dict[int, float] = {}
     try:
         async with asyncio.timeout_at(deadline) as limit:
             async for batch in events:
@@ -41,9 +42,11 @@ async def next_said(events: AsyncIterable[Sequence[LiveEvent]], *, timeout_s: fl
                         case SpeechStart(segment=segment):
                             open_segments.add(segment)
                             limit.reschedule(max(deadline, loop.time() + LONGEST_S))
+                        case SpeechEnd(segment=segment, at_s=at_s):
+                            ends_s[segment] = at_s
                         case Final(segment=segment, text=text) if segment in open_segments:
                             if text:
-                                return _said(event)
+                                return _said(event, ends_s.get(segment, event.end_s))
                             open_segments.discard(segment)  # a noise
                             if not open_segments:
                                 limit.reschedule(max(deadline, loop.time()))
@@ -54,10 +57,10 @@ async def next_said(events: AsyncIterable[Sequence[LiveEvent]], *, timeout_s: fl
     return None
 
 
-def _said(final: Final) -> Said:
+def _said(final: Final, speech_end_s: float) -> Said:
     return Said(
         text=final.text,
-        speech_s=final.end_s - final.start_s,
+        speech_s=speech_end_s - final.start_s,
         waited_s=final.latency_s,
         speech_ended=time.monotonic() - final.latency_s,
     )

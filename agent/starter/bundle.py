@@ -25,6 +25,11 @@ def bundled(folder: Path = FOLDER) -> list[StoredModel]:
     return [_read(path.parent) for path in sorted(folder.glob(f"*/{MANIFEST_NAME}"))]
 
 
+def shipped_names(folder: Path = FOLDER) -> frozenset[str]:
+    """Those of the models in `folder`, whole or not."""
+    return frozenset(path.parent.name for path in folder.glob(f"*/{MANIFEST_NAME}"))
+
+
 def serving(
     models: Iterable[StoredModel], choice: Choice, *, names: Collection[str], tasks: Collection[str]
 ) -> list[StoredModel]:

@@ -21,7 +21,7 @@ class ProbeReport(msgspec.Struct, frozen=True, kw_only=True):
     `size_bytes` is the weights; `file_type` the quantization, such as "Q4_K_M"; `context_train`, `vocab_tokens` are in
     tokens; `pooling` is None unless it is an embedding model; `kv_bytes_per_1k_context` is the f16 KV cache of 1,024
     tokens of one sequence; `compute_bytes` the scratch buffers; `split_count` the number of files (1 when not split).
-    `sampling` is how the model's makers say it samples best, by field of `agent.runtime.wire.Sampling`.
+    `sampling` is how the model's makers say it samples best, by field of `agent.runtime.wire.generation.Sampling`.
     """
 
     architecture: str

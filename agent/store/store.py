@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,18 +55,21 @@ class Store:
     """The store in the folder `root` (the `models` folder of the state folder), created if it is not there.
 
     Opening sweeps up what a killed process left, unless the store is being changed or cannot be written to.
-    `filesystem` is the seam for tests; `margin_bytes` stay free on the disk after an import.
+    `shipped` are names of models that lie elsewhere, one version each, and are served while the store has none active
+    of that name. `filesystem` is the seam for tests; `margin_bytes` stay free on the disk after an import.
     """
 
     def __init__(
         self,
         root: Path,
         *,
+        shipped: Collection[str] = (),
         filesystem: Filesystem | None = None,
         margin_bytes: int = FREE_SPACE_MARGIN_BYTES,
         lock_timeout_s: float = LOCK_TIMEOUT_S,
     ) -> None:
         self.layout = Layout(root=root)
+        self._shipped = frozenset(shipped)
         self._filesystem = filesystem or Filesystem()
         self._margin_bytes = margin_bytes
         self._lock_timeout_s = lock_timeout_s
@@ -189,12 +192,15 @@ class Store:
         Raises `RequestError` when there is none, and as `activate` does.
         """
         with translated(f"rolling back {name}"), self._locked():
+            if name in self._shipped and not self.layout.versions(name):
+                raise RequestError(
+                    f"{name} ships with edge-agent: it has no earlier version to go back to.",
+                    hint="An update or an import of that name takes its place, until it is removed.",
+                    param="model",
+                )
             self._known(name)
             if (earlier := self.previous_version(name)) is None:
-                raise RequestError(
-                    f"{name} has no earlier version to go back to.",
-                    hint=f"There is {', '.join(self.layout.versions(name))}; edge-agent models activate chooses one.",
-                )
+                raise RequestError(f"{name} has no earlier version to go back to.", hint=self._alternatives(name))
             activation.switch_back(self._filesystem, self.layout, name, self.get(name, earlier).version)
         return self.get(name, earlier)
 
@@ -281,7 +287,18 @@ class Store:
         with exclusive(self.layout.lock, timeout_s=self._lock_timeout_s):
             yield
 
+    def _alternatives(self, name: str) -> str:
+        if name in self._shipped:
+            return f"edge-agent models rm {name} removes it; then the one that ships with edge-agent is served again."
+        return f"There is {', '.join(self.layout.versions(name))}; edge-agent models activate chooses one."
+
     def _known(self, name: str) -> None:
+        if name in self._shipped and not self.layout.versions(name):
+            raise ModelNotFoundError(
+                f"{name} ships with edge-agent: there is no version of it in the store.",
+                hint='starter_models = "never" in agent.toml takes such models out of service.',
+                param="model",
+            )
         if not is_safe_name(name) or not self.layout.versions(name):
             names = self.layout.names()
             raise ModelNotFoundError(

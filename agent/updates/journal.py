@@ -15,7 +15,8 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from agent.updates.database import DamagedError, connect, set_aside, transaction, translated
+from agent.sqlite import DamagedError, transaction
+from agent.updates.database import JOURNAL
 from agent.updates.parts import Health
 from agent.updates.policy import Terms
 from agent.updates.record import Record, Rejected
@@ -78,12 +79,12 @@ class Journal:
         if self._connection is not None:
             return
         try:
-            self._connection = connect(self.path)
+            self._connection = JOURNAL.connect(self.path)
         except DamagedError as error:
-            aside = set_aside(self.path)
+            aside = JOURNAL.set_aside(self.path)
             self.loss = f"{error.message} It was set aside as {aside.name}: no update is under way any more."
             _log.error("%s", self.loss)
-            self._connection = connect(self.path)
+            self._connection = JOURNAL.connect(self.path)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -218,7 +219,7 @@ class Journal:
         """A file that turns out to be damaged while it is used is an error here; the next start sets it aside."""
         self.open()
         assert self._connection is not None
-        with translated(self.path):
+        with JOURNAL.translated(self.path):
             return work(self._connection)
 
 

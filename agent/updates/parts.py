@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from agent.store.layout import StoredModel
 
@@ -71,6 +71,10 @@ class Allowance:
     bytes_per_s: float | None = None
     bytes_left: int | None = None
     """Of today's budget, from now on. At 0 the fetch holds until there is more, or until it is closed."""
+
+
+TELLING_REQUESTS: Final = 10
+"""The speed of fewer says nothing."""
 
 
 class Fetching(Protocol):
@@ -149,11 +153,21 @@ class Switching(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """Of the active version, counted since `switch` (or since the start of the daemon, if that was later)."""
+    """Of the active version, counted since `switch` (or since the start of the daemon, if that was later). `units` and
+    `work_s` as in `agent.runtime.snapshot.Health`, and `worked` how many requests they are of: all since the start of
+    this process."""
 
     requests_ok: int = 0
     requests_failed: int = 0
     crashes: int = 0
+    worked: int = 0
+    units: float = 0.0
+    work_s: float = 0.0
+
+    @property
+    def rate_per_s(self) -> float | None:
+        """Units per second of one request; None of too few requests."""
+        return self.units / self.work_s if self.worked >= TELLING_REQUESTS and self.work_s > 0 else None
 
 
 class Watching(Protocol):

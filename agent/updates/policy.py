@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, time, timedelta
 from enum import Enum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,9 @@ MINUTES_A_DAY: Final = 24 * 60
 JITTER: Final = 0.2
 """A fleet that failed at once does not come back at once: a pause is 0.8 to 1.2 times as long as it should be."""
 _WINDOW = re.compile(r"(?:(?P<days>[a-z, -]+?)\s+)?(?P<opens>\d{1,2}:\d{2})\s*-\s*(?P<closes>\d{1,2}:\d{2})")
+
+
+Metered = Literal["auto", "yes", "no"]
 
 
 class Step(Enum):
@@ -76,12 +79,12 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """None is no limit. `bytes_per_day` counts what comes over the network."""
+    """None is no limit. `bytes_per_day` counts what comes over the network. `metered` "auto": as the system says."""
 
     windows: tuple[Window, ...]
     bytes_per_day: int | None
     bytes_per_s: float | None
-    metered: bool
+    metered: Metered
     metered_bytes: int
     battery_percent: float
     while_speaking: bool
@@ -100,13 +103,13 @@ class Policy:
             if (value := getattr(terms, name)) is not None
         }
         changed = replace(self, attempts=terms.attempts or self.attempts, limits=replace(self.limits, **said))
-        return replace(changed, windows=(), metered=False, bytes_per_day=None) if terms.urgent else changed
+        return replace(changed, windows=(), metered="no", bytes_per_day=None) if terms.urgent else changed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """How things are. `now` is local time; `clock_set`: it can be believed. `on_mains` and `battery_percent` are None
-    where the machine does not say."""
+    """How things are. `now` is local time; `clock_set`: it can be believed. `on_mains`, `battery_percent` and `metered`
+    are None where the machine does not say."""
 
     now: datetime
     clock_set: bool = True
@@ -114,6 +117,7 @@ class Circumstances:
     on_mains: bool | None = None
     battery_percent: float | None = None
     speaking: bool = False
+    metered: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,9 +176,11 @@ def _window(policy: Policy, around: Circumstances) -> Wait | None:
 
 
 def _link(policy: Policy, around: Circumstances, missing_bytes: int) -> Wait | None:
-    if policy.metered and missing_bytes > policy.metered_bytes:
+    found = policy.metered == "auto" and around.metered
+    if (found or policy.metered == "yes") and missing_bytes > policy.metered_bytes:
+        who = " (NetworkManager says so)" if found else ""
         return Wait(
-            reason=f"the link is metered: {_size(missing_bytes)} are missing, {_size(policy.metered_bytes)}"
+            reason=f"the link is metered{who}: {_size(missing_bytes)} are missing, {_size(policy.metered_bytes)}"
             " would be allowed"
         )
     if policy.bytes_per_day is not None and around.spent_bytes >= policy.bytes_per_day:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Final
 
 from agent.store.store import Store
+from agent.updates.leftovers import sweep
 from agent.updates.policy import Policy
 from agent.updates.record import Record
 from agent.updates.register import Register
 from agent.updates.states import Move, State
-from agent.updates.steps import key_of
 
-KEEP_S: Final = 7 * 86_400.0
-"""What was fetched for an update that failed is kept so long: it may be asked for again."""
 STOPPED: Final = "stopped"
 """The journal's fact that says that the daemon ended in order."""
 _RAN: Final = {
@@ -36,7 +33,7 @@ async def resume(
             rested = record.retry_at is not None and record.retry_at > now
             if record.state in _RAN and not rested and not waits(record):
                 await _count(register, record, policy(record).interruptions)
-    await _sweep(register, store, now)
+    await sweep(register, store, now)
 
 
 async def stopped(register: Register) -> None:
@@ -51,14 +48,3 @@ async def _count(register: Register, record: Record, limit: int) -> None:
         await register.change(record.id, interruptions=count)
     else:
         await register.move(record.id, move, reason=f"the daemon was lost {count} times while it was {doing}")
-
-
-async def _sweep(register: Register, store: Store, now: float) -> None:
-    """Folders of updates that nobody goes on with."""
-    kept = {key_of(record.digest) for record in register.records.values() if record.digest}
-    for record in register.ended:
-        if record.digest and record.state is State.FAILED and now - record.changed_at < KEEP_S:
-            kept.add(key_of(record.digest))
-    for key in await asyncio.to_thread(store.incoming.keys):
-        if key not in kept:
-            await asyncio.to_thread(store.incoming.remove, key)

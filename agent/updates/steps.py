@@ -22,6 +22,7 @@ from agent.errors import (
 from agent.store.layout import StoredModel
 from agent.store.names import MANIFEST_NAME
 from agent.store.store import Store
+from agent.updates.leftovers import key_of, make_room
 from agent.updates.parts import Allowance, Fetching, Resolved, Switching, Trying, Wanted
 from agent.updates.policy import Policy, Step, Wait
 from agent.updates.record import Record
@@ -38,11 +39,6 @@ UNFIT: Final = (ModelLoadError, ModelFailedError, WorkerCrashedError)
 """What the candidate itself is to blame for, when it should serve and does not."""
 
 
-def key_of(digest: str) -> str:
-    """The name of the folder in which it comes."""
-    return digest[:32]
-
-
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What the policy says of one update, now."""
@@ -50,6 +46,8 @@ class Rules:
     policy: Callable[[Record], Policy]
     wait: Callable[[Step, Record], Wait | None]
     allowance: Callable[[Record], Allowance]
+    served_from: Callable[[str], Path | None]
+    """The file that a model is served from in place of the store: no version of the store would be served."""
 
 
 class Steps:
@@ -97,6 +95,11 @@ class Steps:
         self._resolved.pop(id, None)
 
     async def _resolve(self, record: Record) -> None:
+        if (file := self._rules.served_from(record.name)) is not None:
+            raise UpdateError(
+                f"{record.name} is served from the file {file}, which an update does not change.",
+                hint=f"Import it (edge-agent models import), and take models.{record.name}.path out of agent.toml.",
+            )
         if record.target is not None and (stored := await self._stored(record.name, record.target)) is not None:
             await self._present(record, stored, await asyncio.to_thread(_digest_of, stored))
             return
@@ -150,7 +153,7 @@ class Steps:
             return False
         key = key_of(record.digest)
         into = await asyncio.to_thread(self._store.incoming.folder, key)
-        await asyncio.to_thread(self._store.incoming.check_room, key, resolved.bytes_total)
+        await make_room(self._register, self._store, key, resolved.bytes_total)
         fetching = asyncio.create_task(self._consume(record, resolved, into), name=f"fetch:{record.name}")
         try:
             while not fetching.done():

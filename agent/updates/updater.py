@@ -16,29 +16,24 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Collection
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
-from agent.errors import (
-    DiskFullError,
-    EdgeAgentError,
-    ModelNotFoundError,
-    ShuttingDownError,
-    UnavailableError,
-    UpdateError,
-)
+from agent.errors import EdgeAgentError, UnavailableError
 from agent.store.store import Store
+from agent.updates.conditions import Conditions
+from agent.updates.failures import Failures
 from agent.updates.journal import Journal
-from agent.updates.parts import Allowance, Fetching, Switching, Trying, Watching
-from agent.updates.policy import Circumstances, Policy, Step, Terms, Wait, allowance, decide, retry_s
+from agent.updates.parts import Fetching, Switching, Trying, Watching
+from agent.updates.policy import Circumstances, Policy, Terms, Wait
 from agent.updates.record import Origin, Record
 from agent.updates.register import Register
 from agent.updates.report import Snapshot
 from agent.updates.resume import resume, stopped
-from agent.updates.states import IllegalMoveError, Move, State, may
-from agent.updates.steps import Rules, Steps, key_of
+from agent.updates.states import State
+from agent.updates.steps import Rules, Steps
 from agent.updates.watch import Watch
 from agent.updates.wishes import Wishes
 
@@ -56,7 +51,8 @@ _log = logging.getLogger("agent.updates")
 
 class Updater:
     """`run` in a task, the other methods in the same loop. `around` is asked how things are, and answers at once;
-    `changed` is called when `snapshot` may have changed. `wall` gives Unix time, `dice` is uniform in [0, 1)."""
+    `served_from` gives the file that a model is served from in place of the store. `changed` is called when `snapshot`
+    may have changed. `wall` gives Unix time, `dice` is uniform in [0, 1)."""
 
     def __init__(
         self,
@@ -69,21 +65,20 @@ class Updater:
         watching: Watching,
         policy: Policy,
         around: Callable[[], Circumstances],
+        served_from: Callable[[str], Path | None] = lambda name: None,
         changed: Callable[[], None] = lambda: None,
         wall: Callable[[], float] = time.time,
         dice: Callable[[], float] = random.random,
     ) -> None:
-        self.policy = policy
-        """A new value counts from the next look on."""
         self._store = store
-        self._around = around
         self._changed = changed
         self._wall = wall
-        self._dice = dice
         self._register = Register(journal, changed=changed, wall=wall)
-        rules = Rules(policy=self._policy, wait=self._wait, allowance=self._allowance)
+        self._conditions = now = Conditions(self._register, policy, around=around, wall=wall)
+        self._failures = Failures(self._register, store, now, dice=dice, wall=wall)
+        rules = Rules(policy=now.policy_of, wait=now.wait, allowance=now.allowance, served_from=served_from)
         self._steps = Steps(self._register, store, rules, fetching=fetching, trying=trying, switching=switching)
-        self._watch = Watch(self._register, store, switching=switching, watching=watching, policy=self._policy)
+        self._watch = Watch(self._register, store, switching=switching, watching=watching, policy=now.policy_of)
         self._wishes = Wishes(self._register, hold=self._hold, added=self._on_added)
         self._waits: dict[int, str] = {}
         """Why an update waits, by its number."""
@@ -115,6 +110,10 @@ class Updater:
         """Whether it knows what was under way."""
         return self._opened.is_set()
 
+    def apply(self, policy: Policy) -> None:
+        """It counts from the next look on."""
+        self._conditions.policy = policy
+
     async def update(
         self, name: str, version: str | None = None, *, origin: Origin, terms: Terms | None = None
     ) -> Record:
@@ -124,6 +123,11 @@ class Updater:
         """
         await self._ready()
         return await self._wishes.ask(name, version, origin=origin, terms=terms or Terms())
+
+    async def withdraw(self, name: str, version: str | None, *, terms: Terms, spared: Collection[int] = ()) -> None:
+        """The fleet's command for this is taken back; those of `spared` have others."""
+        await self._ready()
+        await self._wishes.withdraw(name, version, terms, spared)
 
     async def cancel(self, name: str) -> list[Record]:
         """Takes back what is wanted of a model. Raises `RequestError` if there is nothing to take back."""
@@ -152,7 +156,7 @@ class Updater:
             rejected=tuple(register.rejected.values()),
             waits=dict(self._waits),
             spent_bytes=register.spent_bytes,
-            bytes_per_day=self.policy.bytes_per_day,
+            bytes_per_day=self._conditions.policy.bytes_per_day,
         )
 
     # Going on
@@ -160,11 +164,11 @@ class Updater:
     async def _open(self) -> None:
         try:
             await self._register.open()
-            await self._register.learn_day(self._today)
+            await self._register.learn_day(self._conditions.today)
             await resume(
                 self._register,
                 self._store,
-                policy=self._policy,
+                policy=self._conditions.policy_of,
                 waits=lambda one: bool(self._held_up(one)),
                 now=self._wall(),
             )
@@ -210,7 +214,7 @@ class Updater:
         for other in self._register.records.values():
             if other.name == record.name and other.id < record.id:
                 return f"{other.label} is {_DOING.get(other.state, other.state)}"
-        if record.retry_at is not None and self._rest_s(record) > 0:
+        if record.retry_at is not None and self._conditions.rest_s(record) > 0:
             return f"the next attempt is at {datetime.fromtimestamp(record.retry_at):%H:%M:%S}"
         wait = self._held_up(record)
         return None if wait is None else wait.reason
@@ -252,14 +256,14 @@ class Updater:
             self._added.clear()
             for id in list(self._register.records):
                 record = self._register.records.get(id)
-                if record is not None and self._watch.does(record.state) and self._rest_s(record) <= 0:
+                if record is not None and self._watch.does(record.state) and self._conditions.rest_s(record) <= 0:
                     try:
                         await self._watch.look(record)
                     except Exception as error:
                         await self._trouble(record, error)
                     self._wake.set()
             with contextlib.suppress(EdgeAgentError):
-                await self._register.learn_day(self._today)
+                await self._register.learn_day(self._conditions.today)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(WATCH_S if self._register.records else None):
                     await self._added.wait()
@@ -269,63 +273,17 @@ class Updater:
         self._added.set()
 
     async def _trouble(self, taken: Record, error: Exception) -> None:
-        """Another attempt later, or none. The way back is tried for ever."""
-        id = taken.id
-        record = self._register.records.get(id)
-        if record is None or isinstance(error, ShuttingDownError):
-            return
-        if isinstance(error, IllegalMoveError) and record.state is not taken.state:
-            return  # its course was changed meanwhile
-        self._steps.forget(id)
-        known = isinstance(error, EdgeAgentError)
-        if not known:
-            _log.error("the update of %s failed at %s", record.label, record.state, exc_info=error)
-        reason = str(error) if known else f"internal error: {error!r}"
-        policy, attempts = self._policy(record), record.attempts + 1
+        self._steps.forget(taken.id)
         try:
-            if may(record.state, Move.GIVE_UP) and (attempts >= policy.attempts or not may_mend(error, record.state)):
-                _log.error("%s is given up after attempt %d: %s", record.label, attempts, reason)
-                if isinstance(error, DiskFullError) and record.digest is not None:
-                    await asyncio.to_thread(self._store.incoming.remove, key_of(record.digest))
-                await self._register.move(id, Move.GIVE_UP, reason=reason, attempts=attempts)
-            else:
-                pause_s = retry_s(policy, attempts, self._dice())
-                _log.warning("%s: attempt %d failed (%s); again in %.0f s", record.label, attempts, reason, pause_s)
-                await self._register.change(id, attempts=attempts, retry_at=self._wall() + pause_s, reason=reason)
+            await self._failures.take(taken, error)
         except EdgeAgentError as failure:
             self._say(failure.message)
             await asyncio.sleep(TROUBLE_S)
 
-    # What counts
-
-    def _policy(self, record: Record) -> Policy:
-        return self.policy.under(record.terms)
-
     def _held_up(self, record: Record) -> Wait | None:
         """What the policy has against its next step."""
         step = self._steps.asks(record.state)
-        return None if step is None else self._wait(step, record)
-
-    def _wait(self, step: Step, record: Record) -> Wait | None:
-        missing_bytes = max(0, record.bytes_missing - record.bytes_fetched)
-        return decide(step, self._policy(record), self._circumstances, missing_bytes=missing_bytes)
-
-    def _allowance(self, record: Record) -> Allowance:
-        return allowance(self._policy(record), self._circumstances)
-
-    def _rest_s(self, record: Record) -> float:
-        """Until its next attempt. A clock that was set back does not make it wait for years."""
-        if record.retry_at is None:
-            return 0.0
-        return min(record.retry_at - self._wall(), 2 * self._policy(record).retry_cap_s)
-
-    @property
-    def _circumstances(self) -> Circumstances:
-        return replace(self._around(), spent_bytes=self._register.spent_bytes)
-
-    @property
-    def _today(self) -> str:
-        return str(self._around().now.date())
+        return None if step is None else self._conditions.wait(step, record)
 
     async def _ready(self) -> None:
         try:
@@ -346,12 +304,3 @@ _DOING: Final = {
     State.SWITCHING: "being switched to",
     State.PROBATION: "on probation",
 }
-
-
-def may_mend(error: Exception, state: State) -> bool:
-    """Whether the same may work later. What the repository does not have may be published a moment later."""
-    if isinstance(error, UpdateError):
-        return error.retry
-    if isinstance(error, ModelNotFoundError):
-        return state in (State.WANTED, State.FETCHING)
-    return isinstance(error, UnavailableError | DiskFullError) or not isinstance(error, EdgeAgentError)

@@ -10,13 +10,13 @@ from typing import Final
 
 from agent.errors import ModelNotFoundError
 from agent.store.store import Store
+from agent.updates.leftovers import key_of
 from agent.updates.parts import Health, Switching, Watching
 from agent.updates.policy import Policy
 from agent.updates.record import Record
 from agent.updates.register import Register
 from agent.updates.states import Move, State
-from agent.updates.steps import key_of
-from agent.updates.trial.probation import outcome
+from agent.updates.trial.probation import load_of, outcome
 
 STEADY_S: Final = 60.0
 """A version that has served so long, or answered a request, did not end the daemon that was lost before: a device that
@@ -81,12 +81,15 @@ class Watch:
             requests_ok=before.requests_ok + now.requests_ok,
             requests_failed=before.requests_failed + now.requests_failed,
             crashes=before.crashes + now.crashes,
+            worked=now.worked,
+            units=now.units,
+            work_s=now.work_s,
         )
         steady = now.requests_ok > 0 or self._clock() - since >= STEADY_S
         interruptions = 0 if steady else record.interruptions
         self._register.progress(record.id, served_s=served_s, health=health, interruptions=interruptions)
         await self._register.note(record.id)
-        result = outcome(health, served_s, self._policy(record).limits)
+        result = outcome(health, served_s, self._policy(record).limits, load_of(record.figures))
         if result is None:
             return
         self._since.pop(record.id, None)
@@ -98,8 +101,10 @@ class Watch:
             await self._register.move(record.id, Move.CONDEMN, reason=result.reason)
 
     async def _clean(self, record: Record) -> None:
-        """What the update brought goes; a version that was in the store before it stays."""
-        if record.digest is not None:
+        """What the update brought goes; a version that was in the store before it stays. So does what was fetched of
+        one that was taken back, unless another is wanted in its place: somebody may want it after all."""
+        displaced = any(one.name == record.name and one.id > record.id for one in self._register.records.values())
+        if record.digest is not None and (displaced or record.state is State.REJECTING):
             await asyncio.to_thread(self._store.incoming.remove, key_of(record.digest))
         if record.adopted and record.version is not None:
             await asyncio.to_thread(self._remove, record.name, record.version)

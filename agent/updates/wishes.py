@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
@@ -72,6 +72,15 @@ class Wishes:
                 await self._withdraw(record, "it was cancelled")
         return found
 
+    async def withdraw(self, name: str, version: str | None, terms: Terms, spared: Collection[int]) -> None:
+        """A command is taken back: what commands alone have asked for is not wanted any more, but for `spared`."""
+        async with self._asking:
+            await self._register.settle()  # it may have been broken off in the middle of asking
+            for record in self._of(name):
+                found = record.origin, record.target, record.terms
+                if found == ("command", version, terms) and record.id not in spared:
+                    await self._withdraw(record, "its command was taken back")
+
     async def strive(self, payload: bytes) -> None:
         """The fleet's word, which may be the same as before. On the disk when this returns; one that cannot be read
         changes nothing."""
@@ -105,8 +114,10 @@ class Wishes:
         changes: dict[str, Any] = {}
         if origin != "desired":
             changes = {"attempts": 0, "retry_at": None}
-        elif record.origin == "desired":
+        elif record.origin != "person":
             changes = {"rev": rev}
+        if record.origin == "command":  # it has another one who wants it
+            changes |= {"origin": origin}
         renewed = await self._register.change(record.id, **changes)
         self._added()
         return renewed

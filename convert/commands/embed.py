@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from agent.terminal import size
 from convert.commands.onnx_order import add_options, targets_of
-from convert.made import Made, report
-from convert.quality.gates import QualityError, check
+from convert.commands.order import say
+from convert.made import Made, Results
+from convert.quality.gates import check
 
 if TYPE_CHECKING:
-    from agent.store.manifest import Manifest
     from convert.embed.model import EmbeddingModel
     from convert.onnx.layers import Precision
     from convert.quality.vectors import FloatArray
@@ -48,28 +48,21 @@ def run(given: argparse.Namespace) -> int:
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
         if model.head.assumed:
-            print("The checkpoint does not say how to pool: taking the mean of all tokens.", file=sys.stderr)
-        conversion = _Conversion(given, model, label(given.source, folder), sentences)
-        conversion.run(targets)
-    report(conversion.made, _COLUMNS, json=given.json)
-    if conversion.refused:
-        raise QualityError(" ".join(conversion.refused), hint="--accept-quality keeps it all the same.")
+            say("The checkpoint does not say how to pool: taking the mean of all tokens.")
+        results = _Conversion(given, model, label(given.source, folder), sentences).run(targets)
+    results.tell(_COLUMNS, json=given.json)
     return 0
 
 
 class _Conversion:
-    """`made` are the artifacts that are there, `refused` says in words what was not good enough."""
-
     def __init__(self, given: argparse.Namespace, model: EmbeddingModel, source: str, sentences: list[str]) -> None:
-        self.made: list[Made] = []
-        self.refused: list[str] = []
         self._given = given
         self._model = model
         self._source = source
         self._sentences = sentences
         self._expected: FloatArray | None = None
 
-    def run(self, targets: dict[Precision, Path]) -> None:
+    def run(self, targets: dict[Precision, Path]) -> Results:
         from convert.artifact import new_artifact
         from convert.embed.artifact import write
 
@@ -80,22 +73,21 @@ class _Conversion:
             with new_artifact(place, graph.weight_bytes) as staged:
                 write(self._model, graph, staged.folder)
                 self._expected = self._vectors(staged.folder)
+        results = Results()
         for precision, target in targets.items():
-            try:
-                self.made.append(Made(target, self._make(precision, target, len(targets) > 1)))
-            except QualityError as error:
-                self.refused.append(f"{precision}: {error.message}")
+            results.take(precision, partial(self._make, precision, target, len(targets) > 1))
+        return results
 
-    def _make(self, precision: Precision, target: Path, one_of_several: bool) -> Manifest:
+    def _make(self, precision: Precision, target: Path, one_of_several: bool) -> Made:
         from convert.artifact import new_artifact
         from convert.embed.artifact import manifest_fields, write
 
         graph = self._model.graph(precision)
         name = f"{self._given.name}-{precision}" if one_of_several else self._given.name
         with new_artifact(target, graph.weight_bytes) as staged:
-            print(f"{name}, {precision}: {size(graph.weight_bytes)} of weights", file=sys.stderr, flush=True)
+            say(f"{name}, {precision}: {size(graph.weight_bytes)} of weights")
             write(self._model, graph, staged.folder)
-            return staged.finish(
+            manifest = staged.finish(
                 name=name,
                 version=self._given.version,
                 source=self._source,
@@ -103,6 +95,7 @@ class _Conversion:
                 quality=self._quality(staged.folder),
                 **manifest_fields(self._model, precision, staged.folder),
             )
+        return Made(target, manifest)
 
     def _quality(self, folder: Path) -> dict[str, Any]:
         from convert.quality.vectors import VECTOR_GATES, compare

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from agent.errors import ArtifactError, RequestError
-from agent.store.names import check_name, check_version, suggest_name
+from agent.errors import RequestError
+from agent.store.names import check_name, suggest_name
 from agent.terminal import print_json, size
-from convert.made import Made, report
-from convert.quality.gates import QualityError, add_accept_option
+from convert.artifact import refuse_existing
+from convert.commands.order import add_options, check_threads, name_of, say
+from convert.made import Results
 
 if TYPE_CHECKING:
     from convert.gguf.artifact import Source
@@ -38,19 +39,10 @@ _VECTOR_COLUMNS: Final = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SRC", help="a folder, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct")
+    add_options(parser, example="Qwen/Qwen2.5-0.5B-Instruct", several="quantizations", ending="QUANT")
     parser.add_argument(
         "--quant", metavar="NAME[,NAME...]", help=f"{_DEFAULT_QUANT} (the default), Q8_0, ...; F32, F16, BF16 as well"
     )
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="the artifact folder; with several quantizations the folder for NAME-QUANT; by default the current folder",
-    )
-    parser.add_argument("--name", help="what to call the model; by default what the source is called")
-    parser.add_argument("--version", default="1", help="which version it is (default: 1)")
-    parser.add_argument("--revision", help="branch, tag or commit on the hub")
     parser.add_argument("--lora", action="store_true", help="SRC is a LoRA adapter; --out is a file")
     parser.add_argument("--base", metavar="DIR_OR_ID", help="the base model of the adapter; its config.json is enough")
     parser.add_argument("--keep-f16", action="store_true", help="make an artifact of the unquantized model too")
@@ -58,13 +50,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--imatrix", type=Path, metavar="FILE", help="an importance matrix, or a text to collect one from"
     )
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to measure on; by default the model writes it")
-    add_accept_option(parser)
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="one per core unless given")
     parser.add_argument(
         "--trust-remote-code", action="store_true", help="run the programs that the checkpoint brings for its tokenizer"
     )
     parser.add_argument("--verbose", action="store_true", help="show what llama.cpp's converter prints")
-    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -72,8 +61,7 @@ def run(given: argparse.Namespace) -> int:
 
     if given.base is not None and not given.lora:
         raise RequestError("--base is for adapters.", hint="Add --lora, or leave --base out.")
-    if given.threads < 0:
-        raise RequestError(f"--threads: expected 0 or more, got {given.threads}.")
+    check_threads(given)
     for file, option in ((given.text, "--text"), (given.imatrix, "--imatrix")):
         if file is not None and not file.is_file():
             raise RequestError(f"{option}: {file} is not a file.")
@@ -107,26 +95,14 @@ class Order:
 
 def _order(given: argparse.Namespace) -> Order:
     from convert.quantization.recipe import COPY, read_level
-    from convert.source import source_name
 
     levels = [read_level(part.strip()) for part in (given.quant or _DEFAULT_QUANT).split(",")]
     if COPY in levels:
         raise RequestError(f"--quant: {COPY} says nothing here.", hint="--keep-f16 keeps the unquantized model.")
-    name = given.name or suggest_name(source_name(given.source))
-    check_name(name)
-    check_version(given.version)
-    order = Order(given.source, name, tuple(dict.fromkeys(levels)), given.out)
-    _refuse_existing(order.targets(order.quants).values())
+    order = Order(given.source, name_of(given), tuple(dict.fromkeys(levels)), given.out)
+    for target in order.targets(order.quants).values():
+        refuse_existing(target)
     return order
-
-
-def _refuse_existing(targets: Iterable[Path]) -> None:
-    """Before anything is downloaded; whoever makes them looks again."""
-    for target in targets:
-        if target.exists():
-            raise ArtifactError(
-                f"{target} exists already.", hint="Choose another place with --out, or remove it first."
-            )
 
 
 def _convert(given: argparse.Namespace, order: Order) -> int:
@@ -139,9 +115,10 @@ def _convert(given: argparse.Namespace, order: Order) -> int:
     floats = "F32" if "F32" in order.quants else facts.floats
     quants = order.quants if not given.keep_f16 or floats in order.quants else (*order.quants, floats)
     targets = order.targets(quants)
-    _refuse_existing(targets.values())
+    for target in targets.values():
+        refuse_existing(target)
     called = source_name(order.source)
-    _say(f"{called}: {facts.architecture}, {size(facts.weights_bytes)}, converting to {floats}")
+    say(f"{called}: {facts.architecture}, {size(facts.weights_bytes)}, converting to {floats}")
     room_bytes = facts.weights_bytes * (2 if floats == "F32" and facts.floats != "F32" else 1)
     place = next(iter(targets.values())).parent
     with _folder(place), new_artifact(place / f".{order.name}-unquantized", room_bytes) as work:
@@ -155,11 +132,9 @@ def _convert(given: argparse.Namespace, order: Order) -> int:
             verbose=given.verbose,
         )
         probe_made(base, called)
-        made, refused = _make_all(given, order, Source(base, floats, label(order.source, folder)), targets)
-    columns = _VECTOR_COLUMNS if made and made[0].manifest.task == "embed" else _TEXT_COLUMNS
-    report(made, columns, json=given.json)
-    if refused:
-        raise QualityError(" ".join(refused), hint="--accept-quality keeps it all the same.")
+        results = _make_all(given, order, Source(base, floats, label(order.source, folder)), targets)
+    embeds = bool(results.made) and results.made[0].manifest.task == "embed"
+    results.tell(_VECTOR_COLUMNS if embeds else _TEXT_COLUMNS, json=given.json)
     return 0
 
 
@@ -176,25 +151,19 @@ def _checked(given: argparse.Namespace) -> tuple[Tools, Path, Facts]:
     return tools, folder, check_weights(folder, architecture)
 
 
-def _make_all(
-    given: argparse.Namespace, order: Order, source: Source, targets: dict[str, Path]
-) -> tuple[list[Made], list[str]]:
-    """The artifacts that are good or accepted, and what is wrong with the others."""
+def _make_all(given: argparse.Namespace, order: Order, source: Source, targets: dict[str, Path]) -> Results:
     from convert.gguf.artifact import Quantizer
 
-    made: list[Made] = []
-    refused: list[str] = []
+    results = Results()
     with Quantizer(
-        source, text=given.text, threads=given.threads, accept=given.accept_quality, imatrix=given.imatrix, say=_say
+        source, text=given.text, threads=given.threads, accept=given.accept_quality, imatrix=given.imatrix, say=say
     ) as quantizer:
         plans = quantizer.plan(tuple(targets))
         for quant, target in targets.items():
             name = order.artifact_name(quant, tuple(targets))
-            try:
-                made.append(quantizer.make(quant, plans.get(quant), target, name=name, version=given.version))
-            except QualityError as error:
-                refused.append(f"{quant}: {error.message}")
-    return made, refused
+            make = partial(quantizer.make, quant, plans.get(quant), target, name=name, version=given.version)
+            results.take(quant, make)
+    return results
 
 
 @contextmanager
@@ -234,7 +203,7 @@ def _lora(given: argparse.Namespace) -> int:
     target: Path = given.out or Path(f"{name}-{kind}.gguf")
     if target.suffix != ".gguf":
         raise RequestError(f"--out: an adapter becomes a file, and {target} does not end in .gguf.")
-    _refuse_existing([target])
+    refuse_existing(target)
     require_packages()
     folder = resolve(given.source, revision=given.revision, files=FILES)
     base = find_base(check_adapter(folder), given.base)
@@ -248,7 +217,3 @@ def _lora(given: argparse.Namespace) -> int:
     else:
         print(f"{target}: adapter, {kind}, {size(made)}")
     return 0
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

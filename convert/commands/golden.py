@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from agent.errors import ArtifactError
 from agent.store.names import check_version
 from agent.terminal import print_json, size
+from convert.artifact import refuse_existing
 
 if TYPE_CHECKING:
     from agent.store.manifest import Manifest
@@ -40,13 +41,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> int:
     from agent.store.manifest import read_manifest
     from convert.golden.cases import make_golden, read_cases
-    from convert.golden.worker import Worker, options_of
+    from convert.worker import Worker, options_of
 
     source: Path = given.artifact
     if given.version is not None:
         check_version(given.version)
-    if given.out.exists():
-        raise ArtifactError(f"{given.out} exists already.", hint="Choose another place with --out, or remove it first.")
+    refuse_existing(given.out)
     try:
         manifest = read_manifest(source / "manifest.json")
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from agent.errors import ArtifactError, RequestError
 from agent.store.names import check_name, check_version, suggest_name
 from agent.terminal import Progress, print_json
+from convert.commands.order import say
 from convert.quality.gates import add_accept_option
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def run(given: argparse.Namespace) -> int:
         choice: Choice | None = None
         if board is not None:
             choice = choose(given.source, recipe, board)
-            _say(choice.sentence())
+            say(choice.sentence())
             planned, target = choice.plan, _target(given, choice.plan.recipe.level)
         elif recipe.imatrix is not None:
             (planned,) = plan(given.source, [recipe])
         check_plan(planned)
         for line in summary.remarks(planned):
-            _say(line)
+            say(line)
         made = _make(given, planned, target or Path(), artifact=artifact)
     if given.json:
         print_json(summary.value(made, planned, choice))
@@ -192,7 +192,7 @@ def _with_imatrix(given: argparse.Namespace, recipe: Recipe, header: Header, fol
         if given.save_imatrix is not None:
             keep(path, given.save_imatrix)
         if (chunks := read_imatrix(path).chunks) < _FEW_CHUNKS:
-            _say(f"{given.imatrix} is short: {chunks * 512} tokens. 50,000 and more make a better imatrix.")
+            say(f"{given.imatrix} is short: {chunks * 512} tokens. 50,000 and more make a better imatrix.")
     elif given.save_imatrix is not None or given.chunks:
         raise RequestError(f"{path} is an imatrix already: --save-imatrix and --chunks are for collecting one.")
     return msgspec.structs.replace(recipe, imatrix=str(path.absolute()))
@@ -201,12 +201,8 @@ def _with_imatrix(given: argparse.Namespace, recipe: Recipe, header: Header, fol
 def _make(given: argparse.Namespace, planned: Plan, target: Path, *, artifact: bool) -> Made:
     from convert.quantization.making import Measurement, make_artifact, make_file
 
-    measurement = Measurement(text=given.text, threads=given.threads, accept=given.accept_quality, say=_say)
+    measurement = Measurement(text=given.text, threads=given.threads, accept=given.accept_quality, say=say)
     if artifact:
         name = given.name or suggest_name(_stem(given.source))
         return make_artifact(planned, target, measurement, name=name, version=given.version)
     return make_file(planned, target, measurement if given.measure else None)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from agent.errors import ArtifactError, ConfigError, RequestError
+from agent.errors import ConfigError, RequestError
 from agent.terminal import print_json
+from convert.artifact import refuse_existing
+from convert.commands.order import say
 
 if TYPE_CHECKING:
     from agent.hardware.profile import Profile
@@ -100,7 +101,7 @@ def _generation(wanted: Wanted) -> tuple[Report, bool]:
 
     found = find_checkpoint(wanted.given.source)
     with workplace(wanted.target, _LEVELS_OF_THE_SOURCE * found.needed_bytes) as place:
-        planned = plan_order(_order(wanted, found.convert(place.scratch, _say)))
+        planned = plan_order(_order(wanted, found.convert(place.scratch, say)))
         return _finish_generation(wanted, found.name, planned, place)
 
 
@@ -121,7 +122,7 @@ def _order(wanted: Wanted, path: Path) -> Order:
 def _finish_generation(wanted: Wanted, name: str, planned: Planned, place: Workplace) -> tuple[Report, bool]:
     from convert.report.gguf import measure
 
-    measured = measure(planned, place.scratch, _say)
+    measured = measure(planned, place.scratch, say)
     report = _report(
         wanted, name, measured.subject, measured.levels, measured.facts.context_train, measured.measured_on
     )
@@ -146,7 +147,7 @@ def _transcription(wanted: Wanted) -> tuple[Report, bool]:
     with open_checkpoint(resolve(given.source)) as checkpoint:
         maker = SpeechMaker(checkpoint, given.recordings, threads=given.threads)
         with workplace(wanted.target, maker.needed_bytes(precisions)) as place:
-            levels = measure(maker, precisions, place.scratch, threads=wanted.machine.threads, say=_say)
+            levels = measure(maker, precisions, place.scratch, threads=wanted.machine.threads, say=say)
             name = source_name(given.source)
             report = _report(wanted, name, maker.subject, levels, maker.longest_tokens, given.recordings.name)
             return report, place.finish(report)
@@ -166,7 +167,7 @@ def _embedding(wanted: Wanted) -> tuple[Report, bool]:
     with open_model(resolve(given.source, files=files)) as model:
         maker = VectorMaker(model, given.text, threads=given.threads)
         with workplace(wanted.target, maker.needed_bytes(precisions)) as place:
-            levels = measure(maker, precisions, place.scratch, threads=wanted.machine.threads, say=_say)
+            levels = measure(maker, precisions, place.scratch, threads=wanted.machine.threads, say=say)
             report = _report(wanted, source_name(given.source), maker.subject, levels, 0, maker.measured_on)
             return report, place.finish(report)
 
@@ -208,8 +209,7 @@ def _target(given: argparse.Namespace) -> Path:
 
     name = Path(given.source).stem if Path(given.source).is_file() else source_name(given.source)
     target: Path = given.out or Path(f"{name}-report")
-    if target.exists() or target.is_symlink():
-        raise ArtifactError(f"{target} exists already.", hint="Choose another place with --out, or remove it first.")
+    refuse_existing(target)
     return target
 
 
@@ -238,8 +238,4 @@ def _show(report: Report, target: Path, *, picture: bool, as_json: bool) -> None
     else:
         print(f"{plain(report)}\n\n{target / PAGE}")
     if not picture:
-        _say(NO_PICTURE)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+        say(NO_PICTURE)

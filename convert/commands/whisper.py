@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agent.errors import RequestError
 from agent.terminal import Progress, size
 from convert.commands.onnx_order import add_options, targets_of
-from convert.made import Made, report
-from convert.quality.gates import QualityError
+from convert.commands.order import say
+from convert.made import Made, Results
 
 if TYPE_CHECKING:
     from convert.onnx.layers import Precision
@@ -46,10 +46,8 @@ def run(given: argparse.Namespace) -> int:
         model = read_model(checkpoint)
         for target in targets.values():
             target.parent.mkdir(parents=True, exist_ok=True)
-        made, refused = _convert(given, model, targets, judge, label(given.source, folder))
-    report(made, _COLUMNS, json=given.json)
-    if refused:
-        raise QualityError(" ".join(refused), hint="--accept-quality keeps it all the same.")
+        results = _convert(given, model, targets, judge, label(given.source, folder))
+    results.tell(_COLUMNS, json=given.json)
     return 0
 
 
@@ -74,14 +72,11 @@ def _convert(
     targets: dict[Precision, Path],
     judge: SpeechJudge | None,
     source: str,
-) -> tuple[list[Made], list[str]]:
-    """What was made, and what was not good enough, in words."""
+) -> Results:
     from convert.artifact import new_artifact
     from convert.whisper.artifact import WhisperGraphs, manifest_fields
     from convert.whisper.measure import unmeasured
 
-    made: list[Made] = []
-    refused: list[str] = []
     if judge is not None and "fp32" not in targets:
         place = next(iter(targets.values())).parent
         graphs = WhisperGraphs(model, "fp32")
@@ -89,30 +84,32 @@ def _convert(
         with new_artifact(place / f".{given.name}-reference", graphs.weight_bytes) as staged:
             _write(graphs, staged.folder, f"{given.name}, fp32 to compare with")
             judge.listen_to_reference(staged.folder)
-    for precision, target in targets.items():
+
+    def make(precision: Precision, target: Path) -> Made:
         graphs = WhisperGraphs(model, precision)
-        try:
-            with new_artifact(target, graphs.weight_bytes) as staged:
-                _write(graphs, staged.folder, f"{given.name}, {precision}")
-                if judge is not None and precision == "fp32":
-                    judge.listen_to_reference(staged.folder)
-                quality = unmeasured() if judge is None else judge.judge(staged.folder)
-                manifest = staged.finish(
-                    name=given.name if len(targets) == 1 else f"{given.name}-{precision}",
-                    version=given.version,
-                    source=source,
-                    license=given.license,
-                    memory_bytes=graphs.memory(staged.folder),
-                    quality=quality,
-                    **manifest_fields(model, precision),
-                )
-            made.append(Made(target, manifest))
-        except QualityError as error:
-            refused.append(f"{precision}: {error.message}")
-    return made, refused
+        with new_artifact(target, graphs.weight_bytes) as staged:
+            _write(graphs, staged.folder, f"{given.name}, {precision}")
+            if judge is not None and precision == "fp32":
+                judge.listen_to_reference(staged.folder)
+            quality = unmeasured() if judge is None else judge.judge(staged.folder)
+            manifest = staged.finish(
+                name=given.name if len(targets) == 1 else f"{given.name}-{precision}",
+                version=given.version,
+                source=source,
+                license=given.license,
+                memory_bytes=graphs.memory(staged.folder),
+                quality=quality,
+                **manifest_fields(model, precision),
+            )
+        return Made(target, manifest)
+
+    results = Results()
+    for precision, target in targets.items():
+        results.take(precision, partial(make, precision, target))
+    return results
 
 
 def _write(graphs: WhisperGraphs, folder: Path, label: str) -> None:
-    print(f"{label}: {size(graphs.weight_bytes)} of weights", file=sys.stderr, flush=True)
+    say(f"{label}: {size(graphs.weight_bytes)} of weights")
     with Progress(label) as progress:
         graphs.write(folder, progress)

@@ -17,12 +17,15 @@ import msgspec
 import numpy as np
 
 from agent.errors import ArtifactError, RequestError
-from agent.runtime.wire import Delta, Embed, Embedded, Generate, Request, Sampling, Transcribe
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.generation import Delta, Generate, Sampling
+from agent.runtime.wire.messages import Request
+from agent.runtime.wire.transcription import Transcribe
 from agent.store.manifest import Manifest
-from convert.golden.worker import Worker, text_of
 from convert.quality.recordings import find_recordings, read_audio
 from convert.quality.vectors import built_in_sentences
 from convert.quality.wer import word_errors
+from convert.worker import Worker, text_of
 
 FILE: Final = "golden.jsonl"
 FOLDER: Final = "golden"

@@ -42,7 +42,7 @@ def create(
 ) -> Created:
     """Make a repository in `repository` and its private keys in `keys_folder`, one folder for each role.
 
-    Raises `ArtifactError` where one of the two is there already and holds something.
+    Raises `ArtifactError` where one of the two is there already and holds something, `DiskFullError`.
     """
     now = now or utc_now()
     quorums = {**DEFAULT_QUORUMS, **(quorums or {})}
@@ -57,9 +57,14 @@ def create(
         signers = {role: [new_key() for _ in range(quorum.keys)] for role, quorum in quorums.items()}
         saved = _save(signers, keys_folder, passphrase)
         ring = KeyRing(signer for ones in signers.values() for signer in ones)
-        folder.make_folders(folder.metadata)
-        folder.make_folders(folder.targets)
-        commit(folder, _first(signers, quorums, days, now), ring, now)
+        try:
+            folder.make_folders(folder.metadata)
+            folder.make_folders(folder.targets)
+            commit(folder, _first(signers, quorums, days, now), ring, now)
+        except OSError:
+            if not folder.staged.is_dir() and not folder.root_versions():  # keys of nothing would be in the way
+                shutil.rmtree(keys_folder, ignore_errors=True)
+            raise
     return Created(folder.metadata_path(ROOT, 1), saved, ring)
 
 

@@ -10,6 +10,7 @@ DIR/
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
-from agent.errors import ArtifactError
+from agent.errors import ArtifactError, DiskFullError
 from agent.store.durable import Filesystem, Step
 from convert.publish.roles import ROOT, TIMESTAMP
 
@@ -98,18 +99,34 @@ class RepositoryFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else changes the repository meanwhile. Raises `ArtifactError` where someone does."""
+        """Nobody else changes the repository meanwhile. Raises `ArtifactError` where someone does, and `DiskFullError`
+        for the error of a disk that becomes full meanwhile."""
         if not self.path.is_dir():
             raise no_repository(self.path)
-        descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
+            descriptor = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ArtifactError(f"Another command is changing {self.path}.", hint="Wait for it to end.") from None
-            yield
-        finally:
-            os.close(descriptor)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    reason = f"Another command is changing {self.path}."
+                    raise ArtifactError(reason, hint="Wait for it to end.") from None
+                yield
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            raise DiskFullError(
+                f"The disk became full while {self.path} was changed. Devices see it as it was, or whole as it is to"
+                " be.",
+                hint="Make room and give the command again.",
+            ) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a disk, or the share of it that somebody may use, has no room left."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def no_repository(path: Path) -> ArtifactError:

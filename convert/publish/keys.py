@@ -84,9 +84,13 @@ def save_key(signer: CryptoSigner, role: str, folder: Path, passphrase: bytes | 
     private = load_pem_private_key(signer.private_bytes, None)
     data = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    disk.sync_file(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        disk.sync_file(path)
+    except OSError:
+        path.unlink()  # half a key would make the whole folder unreadable
+        raise
     disk.sync_folder(place)
     disk.sync_folder(folder)
     return path

@@ -15,7 +15,7 @@ from agent.errors import ArtifactError
 from agent.store.durable import Step
 from convert.publish import draft as drafts
 from convert.publish.draft import METADATA_LIMIT_BYTES, Draft
-from convert.publish.folder import RepositoryFolder
+from convert.publish.folder import RepositoryFolder, is_full
 from convert.publish.keys import KeyRing
 from convert.publish.live import Live, encoded, read_live, read_signer
 from convert.publish.roles import ROOT, SNAPSHOT, TIMESTAMP
@@ -43,13 +43,20 @@ class Session:
 def opened(path: Path, on_step: Step | None = None) -> Iterator[Session]:
     """The repository, for one process at a time; what a killed command left half done is done first.
 
-    Raises `ArtifactError` where it is not there, is damaged, or is being changed.
+    Raises `ArtifactError` where it is not there, is damaged, or is being changed; `DiskFullError` for a disk that
+    becomes full, which gets back what was written for nothing.
     """
     folder = RepositoryFolder(path, on_step)
     with folder.locked():
-        finish_interrupted(folder)
-        live = read_live(folder)
-        yield Session(folder, live, drafts.read_draft(folder, live))
+        try:
+            finish_interrupted(folder)
+            live = read_live(folder)
+            yield Session(folder, live, drafts.read_draft(folder, live))
+        except OSError as error:
+            if is_full(error):
+                with suppress(ArtifactError, OSError):
+                    sweep(folder)
+            raise
 
 
 def commit(folder: RepositoryFolder, draft: Draft, ring: KeyRing, now: datetime) -> list[str]:
@@ -64,8 +71,9 @@ def commit(folder: RepositoryFolder, draft: Draft, ring: KeyRing, now: datetime)
     for role, metadata in draft.new.items():
         if len(encoded(metadata)) > METADATA_LIMIT_BYTES:
             raise ArtifactError(
-                f"The metadata of {role} has more than {METADATA_LIMIT_BYTES / 1e6:g} MB, and devices refuse that.",
-                hint="Publish with --keep, so that old versions go.",
+                f"The metadata of {role} would have {len(encoded(metadata)) / 1e6:.2g} MB, more than the"
+                f" {METADATA_LIMIT_BYTES / 1e6:g} MB that a small device shall read at each look.",
+                hint="Publish with --keep, so that old versions go, or part the models among device classes.",
             )
     if lacking or draft.staged or ROOT in draft.new:
         drafts.save(folder, draft)  # without a new root, the timestamp alone makes it live: nothing to finish

@@ -6,36 +6,24 @@ fine-tuned ones each number them differently.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from agent.engines.onnx.whisper.special_tokens import (
+    LANGUAGE,
+    MAX_INITIAL_TIMESTAMP_INDEX,
+    MULTILINGUAL_VOCABULARY,
+    SPELLINGS,
+    special_tokens,
+)
 from agent.errors import ArtifactError
 from convert.config import read_json
 from convert.whisper.shape import WhisperShape
 
 TOKENIZER_FILE: Final = "tokenizer.json"
 GENERATION_FILE: Final = "generation_config.json"
-
-_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "eot": ("<|endoftext|>",),
-    "sot": ("<|startoftranscript|>",),
-    "translate": ("<|translate|>",),
-    "transcribe": ("<|transcribe|>",),
-    "sot_lm": ("<|startoflm|>",),
-    "sot_prev": ("<|startofprev|>",),
-    # transformers called it so before large-v3.
-    "no_speech": ("<|nospeech|>", "<|nocaptions|>"),
-    "no_timestamps": ("<|notimestamps|>",),
-    "timestamp_begin": ("<|0.00|>",),
-}
-_LANGUAGE: Final = re.compile(r"<\|([a-z]{2,3})\|>")
-_MULTILINGUAL_VOCABULARY: Final = 51865
-"""openai/whisper tells its multilingual models by a vocabulary of at least this size (`Whisper.is_multilingual`)."""
-_MAX_INITIAL_TIMESTAMP_INDEX: Final = 50
-"""1 s in steps of 20 ms: `DecodingOptions.max_initial_timestamp` of openai/whisper."""
 
 
 @dataclass(frozen=True)
@@ -63,18 +51,14 @@ def read_tokens(folder: Path, config: Mapping[str, Any], shape: WhisperShape) ->
         )
     ids = _vocabulary(read_json(folder / TOKENIZER_FILE), shape.vocab_size)
     settings = {**config, **generation_settings(folder)}
-    special = {name: _first(ids, spellings) for name, spellings in _NAMES.items()}
+    special = special_tokens(ids, shape.vocab_size)
     for name in ("eot", "sot"):
         if special[name] is None:
             raise ArtifactError(
-                f"{TOKENIZER_FILE} has no {_NAMES[name][0]}: it is not the tokenizer of a Whisper model.",
+                f"{TOKENIZER_FILE} has no {SPELLINGS[name][0]}: it is not the tokenizer of a Whisper model.",
                 hint="Download the checkpoint again.",
             )
     _check_agreement(special, settings)
-    if special["timestamp_begin"] is None and special["no_timestamps"] is not None:
-        # Tokenizers of the first models leave the timestamps out; they follow this token in every vocabulary.
-        after = special["no_timestamps"] + 1
-        special["timestamp_begin"] = after if after < shape.vocab_size else None
     languages = _languages(ids, settings, shape.vocab_size)
     multilingual = _multilingual(settings, shape.vocab_size)
     if multilingual and not languages:
@@ -88,7 +72,7 @@ def read_tokens(folder: Path, config: Mapping[str, Any], shape: WhisperShape) ->
         multilingual=multilingual,
         suppress=_token_list(settings, "suppress_tokens", shape.vocab_size),
         begin_suppress=_token_list(settings, "begin_suppress_tokens", shape.vocab_size),
-        max_initial_timestamp_index=_index(settings, "max_initial_timestamp_index", _MAX_INITIAL_TIMESTAMP_INDEX),
+        max_initial_timestamp_index=_index(settings, "max_initial_timestamp_index", MAX_INITIAL_TIMESTAMP_INDEX),
     )
 
 
@@ -144,16 +128,12 @@ def _vocabulary(tokenizer: Mapping[str, Any], vocab_size: int) -> dict[str, int]
     return ids
 
 
-def _first(ids: Mapping[str, int], spellings: tuple[str, ...]) -> int | None:
-    return next((ids[spelling] for spelling in spellings if spelling in ids), None)
-
-
 def _check_agreement(special: Mapping[str, int | None], settings: Mapping[str, Any]) -> None:
     """An English-only tokenizer beside multilingual weights differs by one in every special id: catch it here."""
     for key, name in (("decoder_start_token_id", "sot"), ("eos_token_id", "eot")):
         if type(settings.get(key)) is int and settings[key] != special[name]:
             raise ArtifactError(
-                f"{_NAMES[name][0]} is {special[name]} in {TOKENIZER_FILE}, but {key} is {settings[key]}.",
+                f"{SPELLINGS[name][0]} is {special[name]} in {TOKENIZER_FILE}, but {key} is {settings[key]}.",
                 hint="The tokenizer is not the model's.",
                 param=key,
             )
@@ -165,7 +145,7 @@ def _languages(ids: Mapping[str, int], settings: Mapping[str, Any], vocab_size: 
     found = named if isinstance(named, dict) and named else ids
     languages = {}
     for token, index in found.items():
-        if match := _LANGUAGE.fullmatch(token):
+        if match := LANGUAGE.fullmatch(token):
             if type(index) is not int or not 0 <= index < vocab_size:
                 raise ArtifactError(
                     f"{GENERATION_FILE}: lang_to_id: {token} has the id {ascii(index)[:20]}.", param="lang_to_id"
@@ -178,7 +158,7 @@ def _multilingual(settings: Mapping[str, Any], vocab_size: int) -> bool:
     given = settings.get("is_multilingual")
     if isinstance(given, bool):
         return given
-    return bool(settings.get("lang_to_id")) or vocab_size >= _MULTILINGUAL_VOCABULARY
+    return bool(settings.get("lang_to_id")) or vocab_size >= MULTILINGUAL_VOCABULARY
 
 
 def _token_list(settings: Mapping[str, Any], key: str, vocab_size: int) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
+from agent.runtime.wire.transcription import Segment, Transcribe, Transcribed, Word
 from tests.api.conftest import Server
 from tests.speech.sounds import wav
 

@@ -21,18 +21,11 @@ from agent.errors import (
 from agent.runtime.queue import Priority
 from agent.runtime.snapshot import Counters, LedgerSnapshot, ModelSnapshot, QueueSnapshot, RuntimeSnapshot
 from agent.runtime.stream import Stream
-from agent.runtime.wire import (
-    Delta,
-    Embed,
-    Embedded,
-    Finished,
-    Generate,
-    Loaded,
-    Memory,
-    TokenLogprob,
-    Transcribe,
-    Transcribed,
-)
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.generation import Delta, Finished, Generate, TokenLogprob
+from agent.runtime.wire.loading import Loaded
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 
 WORDS = ("Hello", " wörld", ', "dear"', "\nfriend", " 🎉")
 TEXT = "".join(WORDS)

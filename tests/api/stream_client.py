@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from agent.runtime.wire import Segment, Transcribe, Transcribed
+from agent.runtime.wire.transcription import Segment, Transcribe, Transcribed
 from tests.api.conftest import Server
 
 PATH = "/v1/audio/stream"

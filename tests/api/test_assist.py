@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Generate, Transcribe, Transcribed
+from agent.runtime.wire.generation import Delta, Generate
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.starter.action import action_schema
 from tests.api.audio_files import noise
 from tests.api.conftest import Server, until

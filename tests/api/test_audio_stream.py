@@ -15,7 +15,7 @@ import pytest
 from agent.api.parts import CONNECTIONS
 from agent.errors import MemoryBudgetError, RequestError, ShuttingDownError
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from tests.api.conftest import Serve, Server, until
 from tests.api.stream_client import BINARY, CLOSE, PING, PONG, TEXT, Hearing, RawClient, connect, refused, rest
 from tests.speech.sounds import silence, tone

@@ -6,7 +6,7 @@ import pytest
 from openai import APIError, AsyncOpenAI, BadRequestError, InternalServerError, NotFoundError
 
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Generate, Sampling
+from agent.runtime.wire.generation import Generate, Sampling
 from tests.api.conftest import Serve, Server
 from tests.api.scripted_runtime import TEXT, WORDS
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Embed
+from agent.runtime.wire.embedding import Embed
 from tests.api.conftest import Serve, Server, until
 
 ROWS = [

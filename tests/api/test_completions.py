@@ -6,7 +6,7 @@ from typing import Any
 from openai import AsyncOpenAI
 
 from agent.api.completions import TextOffsets
-from agent.runtime.wire import Generate
+from agent.runtime.wire.generation import Generate
 from tests.api.conftest import Server
 from tests.api.scripted_runtime import TEXT, WORDS
 

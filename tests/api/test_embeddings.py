@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from agent.runtime.wire import Embed
+from agent.runtime.wire.embedding import Embed
 from tests.api.conftest import Serve, Server
 
 

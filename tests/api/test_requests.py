@@ -10,7 +10,8 @@ import pytest
 from agent.api.decode import parse
 from agent.api.requests import ChatRequest, CompletionRequest, EmbeddingRequest
 from agent.errors import RequestError
-from agent.runtime.wire import Embed, Generate
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.generation import Generate
 
 HI = [{"role": "user", "content": "Hi"}]
 IMAGE = {"type": "image_url", "image_url": {"url": "http://example.com/cat.png"}}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agent.api.retrieval import SHORTEST_CUT, fitting, room_tokens, tokens_of, with_sources
-from agent.runtime.wire import Generate
+from agent.runtime.wire.generation import Generate
 from agent.search.query import Hit
 from tests.api.conftest import Server
 from tests.api.test_collections import facts

@@ -92,6 +92,13 @@ async def test_cors_preflight_only_for_listed_origins(serve: Serve) -> None:
                 assert response.headers["Access-Control-Allow-Headers"] == "authorization,content-type"
 
 
+async def test_a_page_of_a_listed_origin_may_read_what_was_wrong_with_a_recording(serve: Serve) -> None:
+    server = await serve(origins=("https://home.example",))
+    async with server.http.get(f"{server.url}/health", headers={"Origin": "https://home.example"}) as response:
+        exposed = response.headers["Access-Control-Expose-Headers"].split(", ")
+    assert {"X-Request-Id", "Retry-After", "X-Audio-Damage", "X-Audio-Repaired-Samples"} <= set(exposed)
+
+
 async def test_curl_without_content_type_is_welcome(server: Server) -> None:
     status, _, _ = await server.post("/v1/chat/completions", BODY)
     assert status == 200

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from agent.api.chat import ChatChunks
-from agent.runtime.wire import Delta
+from agent.runtime.wire.generation import Delta
 from tests.api.conftest import Server, chat_request
 from tests.api.scripted_runtime import SCRIPTS, finish
 

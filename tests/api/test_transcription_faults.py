@@ -15,7 +15,7 @@ from aiohttp import ClientPayloadError
 
 from agent.api.parts import FILE_TURNS, METRICS
 from agent.errors import EngineError, QueueFullError, RequestError
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from benchmarks.process import children
 from tests.api.audio_files import TRANSCRIBE, answer, echo, events_of, form, noise, post
 from tests.api.conftest import Serve, Server, until

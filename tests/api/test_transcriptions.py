@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI
 
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from tests.api.audio_files import TRANSCRIBE, TRANSLATE, WHOLE_S, answer, audio_s, echo, events_of, form, noise, post
 from tests.api.conftest import Server
 
@@ -197,6 +197,7 @@ async def test_fields_come_in_any_order(hearing: Server, file_first: bool) -> No
     [
         ([("languge", "de")], "languge", "Did you mean `language`?"),
         ([("audio", "x")], "audio", "Did you mean `file`?"),
+        ([("fil", "x")], "fil", 'Unknown field "fil". Did you mean `file`?'),
         ([("temperature", "2")], "temperature", "a number from 0 to 1"),
         ([("temperature", "nan")], "temperature", "a number from 0 to 1"),
         ([("response_format", "xml")], "response_format", "json, text, srt, vtt or verbose_json"),

@@ -86,6 +86,15 @@ async def test_a_file_without_a_file_s_name_is_one_too(hearing: Server) -> None:
     assert (status, answer["text"]) == (200, "some 1.")
 
 
+@pytest.mark.parametrize("name", ["fil", "audio", "files[]"])
+async def test_a_file_by_another_name_is_told_what_it_is_called_before_it_is_read(hearing: Server, name: str) -> None:
+    part = (f'name="{name}"; filename="a.wav"', noise(1.0) + bytes(100_000))
+    status, answer = await raw(hearing, request(multipart(part)))
+    meant = name.removesuffix("[]")
+    assert (status, answer["error"]["param"]) == (400, meant)
+    assert answer["error"]["message"] == f'Unknown field "{meant}". Did you mean `file`?'
+
+
 @pytest.mark.parametrize("announced", [True, False])
 async def test_a_file_that_is_too_large_is_413(hearing: Server, announced: bool) -> None:
     size = 600_000 if announced else 250_000

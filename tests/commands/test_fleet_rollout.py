@@ -88,6 +88,20 @@ def test_the_table_of_a_terminal() -> None:
     assert shown[-1] == "not there for 60 s of 10 min: attic (it is down)"
 
 
+def test_what_devices_wait_for_is_said_once_for_all_of_them() -> None:
+    what = plan("qwen@2", "--canary", "100%")
+    reasons = ["window opens 02:00", "the battery is at 9%, 30% are needed", "window opens 02:00", ""]
+    members = tuple(
+        Member(name=f"d{number}", standing=Standing.WORKING, asked=True, stage="100%", reason=reason)
+        for number, reason in enumerate(reasons)
+    )
+    shown = list(screen(what, Look(decision=judge(what, members), members=members)))
+    assert shown[3:] == [
+        "waiting: window opens 02:00: d0, d2",
+        "waiting: the battery is at 9%, 30% are needed: d1",
+    ]
+
+
 def test_it_is_drawn_over_what_stood_there(monkeypatch: pytest.MonkeyPatch) -> None:
     out = io.StringIO()
     monkeypatch.setattr("sys.stdout", out)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.runtime.wire import LlamaOptions, Lora, Sampling, SetPace, SetThreads
+from agent.runtime.wire.control import SetPace, SetThreads
+from agent.runtime.wire.generation import Sampling
+from agent.runtime.wire.options import LlamaOptions, Lora
 from benchmarks import shapes
 from tests.engines.worker_process import WorkerProcess
 

@@ -13,31 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.runtime.wire import (
-    Cancel,
-    Delta,
-    Embed,
-    Embedded,
-    Failed,
-    Finished,
-    FrameReader,
-    FromWorker,
-    Generate,
-    LlamaOptions,
-    Loaded,
-    LoadFailed,
-    LoadModel,
-    Options,
-    Ping,
-    Pong,
-    Predicted,
-    Proceed,
-    Sampling,
-    Shutdown,
-    ToWorker,
-    decode_from_worker,
-    encode,
-)
+from agent.runtime.wire.control import Cancel, Ping, Pong, Shutdown
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.errors import Failed
+from agent.runtime.wire.frames import FrameReader, decode_from_worker, encode
+from agent.runtime.wire.generation import Delta, Finished, Generate, Sampling
+from agent.runtime.wire.loading import Loaded, LoadFailed, LoadModel, Predicted, Proceed
+from agent.runtime.wire.messages import FromWorker, ToWorker
+from agent.runtime.wire.options import LlamaOptions, Options
 
 GREEDY = Sampling(temperature=0)
 REPO = Path(__file__).resolve().parents[2]

@@ -198,10 +198,32 @@ def test_a_meter_bills_requests_over_mqtt_and_telemetry_reads_the_same_one(devic
         assert governor["samples"][0].keys() >= {"mode", "reason"}
         assert board["samples"][0].get("power_watts", 5.0) == 5.0  # the first look may come before the meter's
         request(device.broker, "generate", {"prompt": "Hello", "max_tokens": 2})  # loads the model
-        result = request(device.broker, "generate", {"prompt": "Hello", "max_tokens": 60})["result"]
+        asked = {"prompt": "Hello", "max_tokens": 3000}  # a meter that is a command is read only while it runs
+        result = request(device.broker, "generate", asked)["result"]
         assert result["joules"] > 0
         assert result["joules_per_token"] == pytest.approx(result["joules"] / result["completion_tokens"], rel=0.1)
         assert daemon.get("/status")[1]["energy"]["request_joules"] > 0
+
+
+def test_a_plug_on_the_broker_is_the_meter_and_nothing_else(device: Device) -> None:
+    topic, key = "tele/plug/SENSOR", "ENERGY.Power"
+    arguments = [*device.configured(), "--power-topic", topic, "--power-json-key", key]
+    device.broker.publish(topic, json.dumps({"ENERGY": {"Power": 99}}), retain=True)  # kept by the broker, of any age
+    other = P.replace("kitchen", "pantry")
+    with running_daemon(device.folder, arguments) as daemon:
+        device.until_health("up")
+        assert f"MQTT topic {topic} has not sent any reading yet" in daemon.get("/status")[1]["energy"]["failure"]
+        command = {"status": "init", "args": {"prompt": "a", "max_tokens": 1}}
+        device.broker.publish(f"{other}/cmd/generate/1", json.dumps(command))
+        for payload in (command, {"ENERGY": {"Power": 7.5}}):
+            device.broker.publish(topic, json.dumps(payload))
+        give_up = time.monotonic() + 20
+        while (status := daemon.get("/status")[1])["energy"]["watts"] != 7.5:
+            assert time.monotonic() < give_up, status["energy"]
+            time.sleep(0.05)
+        assert status["mqtt"]["commands"]["taken"] == 0
+        assert "is no power reading" in daemon.log()
+        assert status["runtime"]["counters"]["accepted"] == 0
 
 
 def test_what_was_switched_off_and_a_former_name_leave_nothing_behind(device: Device) -> None:

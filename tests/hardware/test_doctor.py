@@ -88,6 +88,8 @@ CASES: list[tuple[str, dict[str, Any], str, str]] = [
     ("pi-5", {"throttled": 0x8}, "throttled", "warning"),
     ("pi-5", {"throttled": 0x40000}, "throttled", "warning"),
     ("pi-4", {"python_bits": 32}, "python_32_bit", "warning"),
+    ("pi-5", {"capture_niceness": 0}, "capture_not_first", "note"),
+    ("pi-5", {"capture_niceness": -5}, "", ""),
     ("pi-5-container", {}, "fewer_cores", "note"),
     ("pi-5", {"threads": (8,)}, "threads_capped", "note"),
     ("pi-5", {"board": {"compatible": ("nvidia,tegra194",), "model": "Xavier", "gpu": None}}, "", ""),

@@ -120,7 +120,7 @@ def test_overrides_change_single_keys() -> None:
         ({"llama": 3}, "llama", "llama is 3; expected a table."),
         ({"threads.generation": -1}, "threads.generation", "expected a whole number from 0 to 1024."),
         ({"llama.micro_batch_tokens": 1024}, "llama.micro_batch_tokens", "expected at most llama.batch_tokens, 512."),
-        ({"thermal.soft_limit_celsius": 90.0}, "thermal.soft_limit_celsius", "expected at most thermal.hard"),
+        ({"thermal.soft_limit_celsius": 95.0}, "thermal.soft_limit_celsius", "expected at most thermal.hard"),
     ],
 )
 def test_a_bad_override_names_key_value_and_expectation(overrides: dict[str, Any], param: str, message: str) -> None:
@@ -140,7 +140,7 @@ def test_a_bad_override_names_key_value_and_expectation(overrides: dict[str, Any
         ("[thermal]", "[thermals]", "thermals"),
         ("reserve_mb = 192", "reserve_gb = 192", "memory.reserve_gb"),
         ("at_least_mb = 0 ", "at_least_mb = 5 ", "llama.by_memory"),
-        ("hard_limit_celsius = 82.0", "hard_limit_celsius = 70.0", "thermal.soft_limit_celsius"),
+        ("hard_limit_celsius = 90.0", "hard_limit_celsius = 70.0", "thermal.soft_limit_celsius"),
         ("slots = 2", "slots = 2\nlots = 1", "llama.by_memory[0].lots"),
         ("[build]", 'name = "x"\n[build]', "match.name"),
         ("# Raspberry Pi 5, 500", 'name = "x"  #', "name"),

@@ -15,7 +15,7 @@ from agent.hardware.fit import Shape
 from agent.hardware.profile import load_profile, profile_folder
 from agent.hub.onnx_models import need_of
 from agent.hub.room import Room
-from agent.runtime.wire import OnnxOptions
+from agent.runtime.wire.options import OnnxOptions
 from agent.store.manifest import encode_manifest
 from agent.store.onnx_source import plan_onnx
 from tests.engines.onnx.test_embedding import write_folder

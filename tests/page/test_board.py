@@ -1,9 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from playwright.sync_api import Route, expect
 
 from tests.daemon_process import DaemonProcess
 from tests.page.conftest import PHONE, Visiting
+
+
+def changed(sections: dict[str, Any]) -> Callable[[Route], None]:
+    """What the daemon says of itself, but for these sections."""
+
+    def answer(route: Route) -> None:
+        said = route.fetch()
+        route.fulfill(response=said, json={**said.json(), **sections})
+
+    return answer
 
 
 def test_models_are_loaded_and_unloaded(daemon: DaemonProcess, visit: Visiting) -> None:
@@ -24,15 +37,34 @@ def test_models_are_loaded_and_unloaded(daemon: DaemonProcess, visit: Visiting) 
 def test_rolling_back_asks_first_and_shows_what_the_device_says(daemon: DaemonProcess, visit: Visiting) -> None:
     visitor = visit(daemon)
     visitor.expected.append("Failed to load resource")
+    visitor.page.route("**/status", changed({"rollback": {"tiny": "0.9"}}))
     page = visitor.open_ready()
     rollback = page.locator("#models li", has_text="tiny").locator(".rollback")
     rollback.click()
     expect(page.locator("#sure-title")).to_have_text("Roll back tiny?")
+    expect(page.locator("#sure-text")).to_contain_text("Version 0.9 is served again")
     page.click("#sure button:has-text('Cancel')")
     expect(page.locator("#models-trouble")).to_be_hidden()
     rollback.click()
     page.click("#sure-yes")
     expect(page.locator("#models-trouble")).to_contain_text("tiny")
+
+
+def test_a_model_without_an_earlier_version_is_not_rolled_back(daemon: DaemonProcess, visit: Visiting) -> None:
+    page = visit(daemon).open_ready()
+    model = page.locator("#models li", has_text="tiny")
+    expect(model.locator("button:visible").first).to_be_visible()
+    expect(model.locator(".rollback")).to_be_hidden()
+
+
+def test_updates_are_told_and_why_they_wait(daemon: DaemonProcess, visit: Visiting) -> None:
+    visitor = visit(daemon)
+    under_way = ["tiny 2.0: waiting: window opens 02:00", "new-one (latest): fetching 41%"]
+    visitor.page.route("**/status", changed({"updates": {"lines": under_way}}))
+    page = visitor.open_ready()
+    expect(page.locator("#updates")).to_have_text("; ".join(under_way))
+    visitor.page.unroute("**/status")
+    expect(page.locator("#updates")).to_have_text("")
 
 
 def test_speed_is_plotted_while_an_answer_comes(daemon: DaemonProcess, visit: Visiting) -> None:

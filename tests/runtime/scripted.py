@@ -13,7 +13,9 @@ from typing import Any
 from agent.runtime.cell import Cells
 from agent.runtime.service import Limits, ModelSpec, Runtime, Stream
 from agent.runtime.snapshot import ModelSnapshot
-from agent.runtime.wire import Delta, Embedded, Finished, Generate, LlamaOptions
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.generation import Delta, Finished, Generate
+from agent.runtime.wire.options import LlamaOptions
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, str(Path(__file__).with_name("scripted_worker.py")))

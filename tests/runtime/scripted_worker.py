@@ -22,31 +22,14 @@ import sys
 import time
 from pathlib import Path
 
-from agent.runtime.wire import (
-    Cancel,
-    Delta,
-    Embed,
-    Embedded,
-    Failed,
-    Finished,
-    FrameReader,
-    FromWorker,
-    Generate,
-    Loaded,
-    LoadFailed,
-    LoadModel,
-    Memory,
-    Ping,
-    Pong,
-    Predicted,
-    Proceed,
-    SetPace,
-    SetThreads,
-    Shutdown,
-    WireError,
-    decode_to_worker,
-    encode,
-)
+from agent.runtime.wire.control import Cancel, Ping, Pong, SetPace, SetThreads, Shutdown
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.errors import Failed, WireError
+from agent.runtime.wire.frames import FrameReader, decode_to_worker, encode
+from agent.runtime.wire.generation import Delta, Finished, Generate
+from agent.runtime.wire.loading import Loaded, LoadFailed, LoadModel, Predicted, Proceed
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.messages import FromWorker
 
 FOREVER_S = 3600.0
 

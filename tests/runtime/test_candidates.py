@@ -11,7 +11,7 @@ from agent.errors import EdgeAgentError, MemoryBudgetError, ModelFailedError, Mo
 from agent.runtime.candidate import Candidate
 from agent.runtime.niceness import STEP, may_take_back
 from agent.runtime.service import Runtime
-from agent.runtime.wire import Generate
+from agent.runtime.wire.generation import Generate
 from tests.runtime.scripted import ask, ended, model, runtime_of, state_of, text_of, until
 
 LONG = "tokens=1000 delay_s=0.005"

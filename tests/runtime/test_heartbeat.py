@@ -4,7 +4,7 @@ import pytest
 
 from agent.runtime.heartbeat import Heartbeat
 from agent.runtime.spec import Limits
-from agent.runtime.wire import Pong
+from agent.runtime.wire.control import Pong
 
 LIMITS = Limits(heartbeat_s=1, heartbeat_timeout_s=5, hang_timeout_s=120)
 

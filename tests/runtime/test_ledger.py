@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.runtime.ledger import UNUSED_KEEP_ALIVE_S, Evict, Fits, Ledger, Never, Plan, Wait, format_bytes
-from agent.runtime.wire import Memory
+from agent.runtime.wire.memory import Memory
 
 GIB = 1024**3
 

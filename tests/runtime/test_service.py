@@ -18,7 +18,8 @@ from agent.errors import (
     RequestError,
 )
 from agent.runtime.service import Priority, Stream
-from agent.runtime.wire import Embed, Embedded, Finished, Generate
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.generation import Finished, Generate
 from tests.runtime.scripted import ask, ended, kinds_of, model, runtime_of, state_of, text_of, until
 
 LONG = "tokens=100000 delay_s=0.01"

@@ -6,7 +6,9 @@ import pytest
 
 from agent.errors import RequestError, WorkerCrashedError
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embedded, Event, Generate, TokenLogprob
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.generation import Delta, Generate, TokenLogprob
+from agent.runtime.wire.messages import Event
 
 
 class Holder:

@@ -8,7 +8,8 @@ import pytest
 
 from agent.runtime.service import Priority, Runtime
 from agent.runtime.throttle import FULL_SPEED, Throttle
-from agent.runtime.wire import LlamaOptions, SetPace, SetThreads
+from agent.runtime.wire.control import SetPace, SetThreads
+from agent.runtime.wire.options import LlamaOptions, OnnxOptions
 from tests.runtime.scripted import ask, model, runtime_of, state_of, text_of, until
 
 OPTIONS = LlamaOptions(threads=4, threads_batch=6, batch_tokens=256)
@@ -27,6 +28,22 @@ HOLD = Throttle(admit=False)
 )
 def test_what_a_model_is_told(throttle: Throttle, threads: SetThreads, pace: SetPace) -> None:
     assert (throttle.threads_of(OPTIONS), throttle.pace_of(OPTIONS)) == (threads, pace)
+
+
+@pytest.mark.parametrize(
+    ("throttle", "rest"),
+    [
+        pytest.param(FULL_SPEED, 0.0, id="full speed"),
+        pytest.param(Throttle(threads=4), 0.0, id="as many threads as it has"),
+        pytest.param(Throttle(threads=2), 1.0, id="half of them: half of the time"),
+        pytest.param(Throttle(threads=3, pause_ratio=0.5), 1.0, id="pauses on top: 3/4 of 1/1.5 is half"),
+        pytest.param(Throttle(threads=8, pause_ratio=0.5), 0.5, id="never faster"),
+    ],
+)
+def test_a_model_of_onnx_rests_instead_of_giving_up_threads(throttle: Throttle, rest: float) -> None:
+    pace = throttle.pace_of(OnnxOptions(threads=4, batch_tokens=1024))
+    assert pace.pause_ratio == pytest.approx(rest)
+    assert pace.batch_tokens == 1024
 
 
 async def told(runtime: Runtime, name: str, **expected: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any, get_args
 
 import msgspec
@@ -10,17 +12,31 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.runtime import wire
+from agent.runtime.wire.control import Ping
+from agent.runtime.wire.frames import (
+    HEADER,
+    MAX_FRAME_BYTES,
+    FrameReader,
+    decode_from_worker,
+    decode_to_worker,
+    encode,
+)
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.messages import FromWorker, ToWorker
+from agent.runtime.wire.options import Options
 
+MODULES = [import_module(f"{wire.__name__}.{found.name}") for found in iter_modules(wire.__path__)]
 STRUCTS = [
     each
-    for each in vars(wire).values()
-    if isinstance(each, type) and issubclass(each, msgspec.Struct) and each.__module__ == wire.__name__
+    for module in MODULES
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, msgspec.Struct) and each.__module__ == module.__name__
 ]
-OPTIONS = set(get_args(wire.Options))
+OPTIONS = set(get_args(Options))
 """Tagged as well, by engine, but no messages."""
 MESSAGES = [each for each in STRUCTS if each.__struct_config__.tag is not None and each not in OPTIONS]
-TO_WORKER = set(get_args(wire.ToWorker))
-FROM_WORKER = set(get_args(wire.FromWorker))
+TO_WORKER = set(get_args(ToWorker))
+FROM_WORKER = set(get_args(FromWorker))
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
@@ -63,7 +79,7 @@ def messages_of(*classes: type) -> st.SearchStrategy[Any]:
 
 
 def body_of(frame: bytes) -> bytes:
-    (body,) = wire.FrameReader().feed(frame)
+    (body,) = FrameReader().feed(frame)
     return body
 
 
@@ -76,12 +92,12 @@ def test_every_message_belongs_to_a_direction() -> None:
 
 @pytest.mark.parametrize("message_class", MESSAGES, ids=lambda each: each.__name__)
 def test_every_message_makes_the_round_trip(message_class: type) -> None:
-    decode = wire.decode_to_worker if message_class in TO_WORKER else wire.decode_from_worker
+    decode = decode_to_worker if message_class in TO_WORKER else decode_from_worker
 
     @settings(max_examples=20, deadline=None)
     @given(messages_of(message_class))
     def round_trip(message: Any) -> None:
-        assert decode(body_of(wire.encode([message]))) == [message]
+        assert decode(body_of(encode([message]))) == [message]
 
     round_trip()
 
@@ -89,18 +105,18 @@ def test_every_message_makes_the_round_trip(message_class: type) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(messages_of(*FROM_WORKER), max_size=4), st.integers(1, 50))
 def test_frames_survive_any_fragmentation(messages: list[Any], size: int) -> None:
-    stream = b"".join(wire.encode([message]) for message in messages) + wire.encode(messages)
-    reader = wire.FrameReader()
+    stream = b"".join(encode([message]) for message in messages) + encode(messages)
+    reader = FrameReader()
     received: list[Any] = []
     for start in range(0, len(stream), size):
         for body in reader.feed(stream[start : start + size]):
-            received += wire.decode_from_worker(body)
+            received += decode_from_worker(body)
     assert received == messages + messages
 
 
 def test_an_oversized_frame_is_refused_before_it_is_buffered() -> None:
     with pytest.raises(ValueError, match="limit"):
-        list(wire.FrameReader().feed(wire.HEADER.pack(wire.MAX_FRAME_BYTES + 1)))
+        list(FrameReader().feed(HEADER.pack(MAX_FRAME_BYTES + 1)))
 
 
 @pytest.mark.parametrize(
@@ -111,15 +127,15 @@ def test_an_oversized_frame_is_refused_before_it_is_buffered() -> None:
         msgspec.msgpack.encode({"type": "ping", "seq": 1}),
         msgspec.msgpack.encode([{"type": "nonsense"}]),
         msgspec.msgpack.encode([{"type": "delta", "id": "1", "text": "x"}]),
-        wire.encode([wire.Ping(1)])[wire.HEADER.size :],
+        encode([Ping(1)])[HEADER.size :],
     ],
     ids=["empty", "not msgpack", "not a list", "unknown tag", "wrong type", "other direction"],
 )
 def test_what_is_not_a_message_is_refused(body: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
-        wire.decode_from_worker(body)
+        decode_from_worker(body)
 
 
 def test_memory_adds_up() -> None:
-    memory = wire.Memory(weights_bytes=1, kv_bytes=2, compute_bytes=4, overhead_bytes=8, prefix_cache_bytes=16)
+    memory = Memory(weights_bytes=1, kv_bytes=2, compute_bytes=4, overhead_bytes=8, prefix_cache_bytes=16)
     assert memory.total_bytes == 31

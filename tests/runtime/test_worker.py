@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from agent.runtime.wire import Generate, LlamaOptions, Loaded, LoadModel, Ping, Pong, Predicted, Proceed
+from agent.runtime.wire.control import Ping, Pong
+from agent.runtime.wire.generation import Generate
+from agent.runtime.wire.loading import Loaded, LoadModel, Predicted, Proceed
+from agent.runtime.wire.options import LlamaOptions
 from agent.runtime.worker import Exit, Worker, WorkerGoneError, describe_exit
 from tests.runtime.scripted import COMMAND, ENVIRONMENT, until
 

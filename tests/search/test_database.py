@@ -13,7 +13,7 @@ import pytest
 
 from agent.errors import DiskFullError, EdgeAgentError, NotFoundError, StoreError, UnavailableError
 from agent.search.collection import Collection
-from agent.search.database import APPLICATION_ID, LockedError, connect, translate
+from agent.search.database import COLLECTION, LockedError, connect
 from agent.search.migrations import MIGRATIONS, applied, migrate
 from agent.search.query import Query
 from agent.search.row import Row
@@ -180,7 +180,7 @@ def test_migrations_are_applied_once_in_order_and_each_whole(tmp_path: Path) -> 
 
 
 def test_the_file_says_what_it_is(collection: Collection) -> None:
-    assert int.from_bytes(collection.path.read_bytes()[68:72], "big") == APPLICATION_ID
+    assert int.from_bytes(collection.path.read_bytes()[68:72], "big") == COLLECTION.application_id
 
 
 @pytest.mark.parametrize(
@@ -200,6 +200,6 @@ def test_every_code_of_sqlite_becomes_an_error_of_ours(code: int | None, error: 
     given = sqlite3.OperationalError("it said this")
     if code is not None:
         given.sqlite_errorcode = code
-    made = translate(given, Path("/x/facts.sqlite3"))
+    made = COLLECTION.translate(given, Path("/x/facts.sqlite3"))
     assert type(made) is error or isinstance(made, LockedError)
     assert "facts.sqlite3" in str(made)

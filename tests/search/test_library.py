@@ -24,7 +24,7 @@ from agent.errors import (
 )
 from agent.search import background
 from agent.search.collection import Collection
-from agent.search.database import translated
+from agent.search.database import COLLECTION
 from agent.search.library import Library
 from agent.search.model_id import ModelChangedError, ModelId, check_same
 from agent.search.query import Query
@@ -193,7 +193,7 @@ async def test_a_collection_that_is_removed_ends_what_uses_it(tmp_path: Path, em
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n"
 
     def slow(collection: Collection) -> None:
-        with translated(collection.path):
+        with COLLECTION.translated(collection.path):
             collection._connection.execute(endless)
 
     async with library_of(tmp_path, embedder) as library:

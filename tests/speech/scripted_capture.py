@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from agent.runtime.wire import WireError
+from agent.runtime.wire.errors import WireError
 from agent.speech.capture_messages import Captured, CaptureFailed, CaptureMessage, Devices, Opened, encode
 from agent.speech.devices import InputDevice
 

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent.errors import ModelNotFoundError
-from agent.runtime.wire import Segment, Transcribe, Transcribed
+from agent.runtime.wire.transcription import Segment, Transcribe, Transcribed
 from agent.speech.devices import InputDevice
 from agent.speech.events import Device, Final, LiveEvent
 from agent.speech.listener import Listener

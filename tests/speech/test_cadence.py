@@ -7,7 +7,7 @@ import pytest
 from agent.speech.cadence import Cadence
 from agent.speech.policy import Pace, Partials, begin, next_pass
 
-PARTIALS = Partials(step_s=0.4)
+PARTIALS = Partials(step_s=0.4, least_audio_s=0.6)
 
 
 @pytest.mark.parametrize(

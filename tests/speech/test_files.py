@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent.errors import QueueFullError, RequestError, TooLargeError, UnavailableError
-from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
+from agent.runtime.wire.transcription import Segment, Transcribe, Transcribed, Word
 from agent.speech.files import AudioFile, TranscribedPiece, transcribe_pieces
 from agent.speech.pcm import BYTES_PER_FLOAT, SAMPLE_RATE_HZ
 from tests.speech.sounds import wav

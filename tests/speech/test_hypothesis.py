@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.runtime.wire import Segment, Transcribed
+from agent.runtime.wire.transcription import Segment, Transcribed
 from agent.speech.hypothesis import Words, continued, join, repeats, shared_prefix, split, spoken, words_of
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent.errors import ModelLoadError, ModelNotFoundError, ShuttingDownError
-from agent.runtime.wire import Transcribe
+from agent.runtime.wire.transcription import Transcribe
 from agent.speech.devices import DeviceError, InputDevice
 from agent.speech.events import Device, Failure, Final, Lost, Partial
 from agent.speech.listening import Listening
@@ -280,7 +280,7 @@ async def test_devices_are_listed_once_for_all_who_ask_meanwhile(room: Room, eng
     async def slowly() -> tuple[InputDevice, ...]:
         nonlocal asked
         asked += 1
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
         return (DEVICE,)
 
     listening = listening_of(room, engine, devices=slowly)

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from agent.errors import EngineError, QueueFullError, RequestError, WorkerCrashedError
-from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
+from agent.runtime.wire.transcription import Segment, Transcribe, Transcribed, Word
 from agent.speech.cadence import Cadence
 from agent.speech.events import (
     Device,
@@ -118,8 +118,8 @@ async def test_each_stretch_of_speech_becomes_a_final_with_its_times() -> None:
     finals = [event for event in events if isinstance(event, Final)]
     assert [final.segment for final in finals] == [0, 1]
     for final, (start_s, end_s) in zip(finals, [(1.0, 2.5), (4.0, 5.0)], strict=True):
-        assert final.start_s == pytest.approx(start_s - 0.3, abs=0.04)
-        assert final.end_s == pytest.approx(end_s + 0.2, abs=0.04)
+        assert final.start_s == pytest.approx(start_s - 0.5, abs=0.04)
+        assert final.end_s == pytest.approx(end_s + 0.4, abs=0.04)
         assert final.time == pytest.approx(WALL_S + final.start_s, abs=0.002)
         assert final.latency_s == pytest.approx(0.5, abs=0.05)  # the silence that ends a segment
         assert final.segments[0].start_s == pytest.approx(final.start_s, abs=0.001)
@@ -148,16 +148,31 @@ async def test_the_pass_at_the_pause_is_the_final_one_if_nothing_follows() -> No
     events = await stage.run()
     final = next(event for event in events if isinstance(event, Final))
     assert stage.requests[-1].temperatures == (0.0, 0.4)
-    assert length_s(stage.requests[-1]) == pytest.approx(final.end_s - final.start_s)
+    assert length_s(stage.requests[-1]) == pytest.approx(final.end_s - final.start_s, abs=0.035)
+    assert final.latency_s == pytest.approx(0.5, abs=0.05)
     assert sum(request.temperatures == (0.0, 0.4) for request in stage.requests) == 1
     assert all(request.temperatures == (0.0,) for request in stage.requests[:-1])
+
+
+async def test_on_a_slow_board_the_pass_at_the_pause_starts_sooner_and_is_the_final_one_all_the_same() -> None:
+    async def answer(stage: Stage, request: Transcribe) -> Transcribed:
+        for _ in range(64):  # eight blocks of 32 ms
+            await asyncio.sleep(0)
+        return said(request, f"heard {len(stage.requests)}")
+
+    stage = Stage([tone(2.0), silence(1.5)], answer)
+    finals = [event for event in await stage.run() if isinstance(event, Final)]
+    assert [final.text for final in finals] == [f"heard {len(stage.requests)}"]
+    assert length_s(stage.requests[-1]) == pytest.approx(2.0 + 0.22, abs=0.04)
+    assert finals[0].end_s == pytest.approx(2.4, abs=0.04)
+    assert finals[0].latency_s == pytest.approx(0.5, abs=0.05)
 
 
 async def test_speech_that_goes_on_after_a_pause_is_transcribed_whole() -> None:
     stage = Stage([tone(1.0), silence(0.4), tone(1.0), silence(1.0)])
     finals = of(Final, await stage.run())
     assert len(finals) == 1
-    assert length_s(stage.requests[-1]) == pytest.approx(2.6, abs=0.05)
+    assert length_s(stage.requests[-1]) == pytest.approx(2.8, abs=0.05)
 
 
 async def test_silence_and_clicks_ask_nobody_and_say_nothing() -> None:
@@ -192,7 +207,7 @@ async def test_speech_longer_than_the_cap_comes_in_pieces_that_abut() -> None:
     assert all(final.end_s - final.start_s <= 5.0 for final in finals)
     assert [after.start_s for after in finals[1:]] == [before.end_s for before in finals[:-1]]
     assert finals[0].start_s == 0.0
-    assert finals[-1].end_s == pytest.approx(12.2, abs=0.05)
+    assert finals[-1].end_s == pytest.approx(12.4, abs=0.05)
 
 
 async def test_levels_are_throttled_and_say_whether_somebody_speaks() -> None:
@@ -225,7 +240,7 @@ async def test_a_segment_that_does_not_fit_the_queue_is_reported_and_never_lost_
     overloads = [event for event in events if isinstance(event, Overload)]
     assert [final.segment for final in events if isinstance(final, Final)] == [0, 1]
     assert [overload.segment for overload in overloads] == [2, 3, 4]
-    assert overloads[0].queued_s == pytest.approx(4.7, abs=0.2)
+    assert overloads[0].queued_s == pytest.approx(5.4, abs=0.2)
 
 
 async def test_a_client_that_can_wait_is_not_read_until_there_is_room() -> None:
@@ -323,7 +338,7 @@ async def test_a_short_loss_becomes_silence_inside_the_segment() -> None:
     events = await stage.run(NO_PARTIALS)
     finals = [event for event in events if isinstance(event, Final)]
     assert len(finals) == 1
-    assert finals[0].end_s == pytest.approx(2.3, abs=0.05)
+    assert finals[0].end_s == pytest.approx(2.5, abs=0.05)
     assert [event.samples for event in events if isinstance(event, Lost)] == [1600]
 
 
@@ -368,7 +383,7 @@ async def test_memory_stays_bounded_while_nobody_speaks() -> None:
     session = LiveSession(stage.source(), stage.transcribe, voice=LoudIsSpeech(), options=NO_PARTIALS)
     async with asyncio.timeout(20), session:
         assert [event async for event in session] == []
-    assert session._ear.held_samples <= 0.4 * SAMPLE_RATE_HZ
+    assert session._ear.held_samples <= 0.6 * SAMPLE_RATE_HZ
 
 
 async def test_a_reader_that_does_not_read_loses_levels_and_partials_only() -> None:

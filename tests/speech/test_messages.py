@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agent.errors import by_code
-from agent.runtime.wire import WireError
+from agent.runtime.wire.errors import WireError
 from agent.speech import capture_messages, decode_messages
 from agent.speech.capture_messages import Captured, CaptureFailed, CaptureMessage, CaptureReader, Devices, Opened
 from agent.speech.decode_messages import AudioEnd, AudioInfo, DecodeFailed, DecodeMessage, DecodeReader, Frames

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.runtime.wire import Segment
+from agent.runtime.wire.transcription import Segment
 from agent.speech.subtitles import continuation, plain, srt, vtt
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.errors import EngineError, QueueFullError
 from agent.runtime.queue import Priority
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from agent.speech.transcriber import RuntimeTranscriber
 from tests.api.scripted_runtime import ScriptedRuntime
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from agent.speech.gate import Gate
 from agent.speech.pcm import Frames, level_of, seconds
 from agent.speech.segmenter import Piece, Segmentation, Segmenter
-from agent.speech.vad import WARM_UP_FRAMES, AlwaysVoice, GatedVoice, silero
+from agent.speech.vad import WARM_UP_FRAMES, AlwaysVoice, GatedVoice, Lent, silero
 
 LIVE = Path(__file__).resolve().parents[2] / ".." / "shared" / "audio" / "live"
 
@@ -89,3 +90,23 @@ def test_every_command_of_a_recorded_track_is_a_segment_and_no_noise_is() -> Non
     for piece, entry in zip(pieces, spoken, strict=True):
         assert seconds(piece.start) <= entry["start"]
         assert seconds(piece.end) >= entry["end"]
+
+
+def test_a_voice_that_was_lent_is_gone_once_it_is_taken_back_whoever_holds_it() -> None:
+    class Loud:
+        def __call__(self, samples: list[float], level: float) -> float:
+            return 1.0
+
+        def reset(self) -> None: ...
+
+    loud = Loud()
+    lent = Lent(loud)
+    assert lent([], 1.0) == 1.0
+    lent.reset()
+    watched = weakref.ref(loud)
+    del loud
+    assert watched() is not None
+    lent.take_back()
+    assert watched() is None
+    assert lent([], 1.0) == 0.0
+    lent.reset()

@@ -299,3 +299,19 @@ def test_a_model_that_is_not_there_is_named_whole_and_so_are_those_that_are(tmp_
     with pytest.raises(ModelNotFoundError) as one:
         store.rollback("b")
     assert one.value.hint == "There is a."
+
+
+def test_a_model_that_ships_has_one_version_which_comes_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "models", shipped={"starter-chat"}, margin_bytes=0)
+    with pytest.raises(RequestError, match="starter-chat ships with edge-agent: it has no earlier version"):
+        store.rollback("starter-chat")
+    for act in (lambda: store.remove("starter-chat"), lambda: store.activate("starter-chat", "1")):
+        with pytest.raises(ModelNotFoundError, match="starter-chat ships with edge-agent") as caught:
+            act()
+        assert "starter_models" in caught.value.hint
+    store.import_gguf(gguf(tmp_path / "a.gguf"), "starter-chat", "2", report())
+    with pytest.raises(RequestError, match="starter-chat has no earlier version") as last:
+        store.rollback("starter-chat")
+    assert "edge-agent models rm starter-chat" in last.value.hint
+    store.remove("starter-chat")
+    assert store.models() == []

@@ -8,7 +8,7 @@ import pytest
 
 from agent.errors import DiskFullError, StoreError, UnavailableError
 from agent.updates import journal as journals
-from agent.updates.database import MIGRATIONS
+from agent.updates.database import JOURNAL
 from agent.updates.journal import Journal
 from agent.updates.parts import Health
 from agent.updates.policy import Terms
@@ -153,8 +153,8 @@ def test_a_damaged_file_is_set_aside(tmp_path: Path, damage: bytes) -> None:
     journal = Journal(path)
     journal.open()
     assert journal.unfinished() == []
-    assert "set aside as updates.db.damaged" in (journal.loss or "")
-    assert (tmp_path / "updates.db.damaged").read_bytes() == damage
+    assert "set aside as updates.db.damaged-1" in (journal.loss or "")
+    assert (tmp_path / "updates.db.damaged-1").read_bytes() == damage
 
 
 def test_another_program_s_database_is_set_aside(tmp_path: Path) -> None:
@@ -168,14 +168,14 @@ def test_another_program_s_database_is_set_aside(tmp_path: Path) -> None:
 def test_a_newer_version_s_journal_is_left_alone(journal: Journal) -> None:
     journal.close()
     connection = sqlite3.connect(journal.path)
-    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.execute(f"PRAGMA user_version = {len(JOURNAL.migrations) + 1}")
     connection.close()
     with pytest.raises(StoreError, match="newer version"):
         journal.open()
 
 
 def test_a_journal_that_another_process_holds(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agent.updates.database.BUSY_S", 0.01)
+    monkeypatch.setattr("agent.sqlite.BUSY_S", 0.01)
     other = Journal(journal.path)
     other.open()
     assert journal._connection is not None

@@ -71,15 +71,15 @@ MB = 1_000_000
 @pytest.mark.parametrize(
     ("step", "policy", "around", "missing_bytes", "reason"),
     [
-        (Step.FETCH, policy(metered=True, metered_bytes=5 * MB), at("12:00"), 5 * MB, None),
+        (Step.FETCH, policy(metered="yes", metered_bytes=5 * MB), at("12:00"), 5 * MB, None),
         (
             Step.FETCH,
-            policy(metered=True, metered_bytes=5 * MB),
+            policy(metered="yes", metered_bytes=5 * MB),
             at("12:00"),
             6 * MB,
             "the link is metered: 6 MB are missing, 5 MB would be allowed",
         ),
-        (Step.TRY, policy(metered=True, metered_bytes=0), at("12:00"), 6 * MB, None),
+        (Step.TRY, policy(metered="yes", metered_bytes=0), at("12:00"), 6 * MB, None),
         (Step.FETCH, policy(bytes_per_day=50 * MB), at("12:00", spent_bytes=50 * MB - 1), 99 * MB, None),
         (
             Step.FETCH,
@@ -111,7 +111,18 @@ MB = 1_000_000
             "the clock is not set, and updates have their hours",
         ),
         (Step.FETCH, policy(), at("12:00", clock_set=False), 0, None),
-        (Step.RESOLVE, policy("02:00-03:00", metered=True, bytes_per_day=1), at("12:00", battery_percent=1.0), 9, None),
+        (Step.RESOLVE, policy("02:00-03:00", metered="yes"), at("12:00", battery_percent=1.0), 9, None),
+        (Step.RESOLVE, policy(bytes_per_day=1), at("12:00", spent_bytes=2), 9, None),
+        (Step.FETCH, policy(metered="auto", metered_bytes=0), at("12:00"), 6 * MB, None),
+        (Step.FETCH, policy(metered="auto", metered_bytes=0), at("12:00", metered=False), 6 * MB, None),
+        (Step.FETCH, policy(metered="no", metered_bytes=0), at("12:00", metered=True), 6 * MB, None),
+        (
+            Step.FETCH,
+            policy(metered="auto", metered_bytes=5 * MB),
+            at("12:00", metered=True),
+            6 * MB,
+            "the link is metered (NetworkManager says so): 6 MB are missing, 5 MB would be allowed",
+        ),
     ],
 )
 def test_what_holds_a_step_up(
@@ -122,7 +133,7 @@ def test_what_holds_a_step_up(
 
 
 def test_what_is_urgent_waits_for_the_battery_and_for_who_speaks_only() -> None:
-    strict = policy("02:00-03:00", metered=True, metered_bytes=0, bytes_per_day=1)
+    strict = policy("02:00-03:00", metered="yes", metered_bytes=0, bytes_per_day=1)
     urgent = strict.under(Terms(urgent=True))
     assert decide(Step.FETCH, strict, at("12:00", spent_bytes=9), missing_bytes=9) is not None
     assert decide(Step.FETCH, urgent, at("12:00", spent_bytes=9), missing_bytes=9) is None

@@ -546,7 +546,7 @@ def test_what_is_urgent_overtakes(site: Site) -> None:
         await updater.update("m", "2", origin="person")
         await until(updater, lambda: site.repository.fetched_bytes)
         site.policy = replace(site.policy, windows=check_windows(["13:00-14:00"]))
-        updater.policy = site.policy
+        updater.apply(site.policy)
         await waiting(updater, "window opens")
         site.repository.pause = None
         await updater.update("n", "2", origin="person", terms=Terms(urgent=True))
@@ -645,9 +645,87 @@ def test_cancelling(site: Site) -> None:
 
     record = on(site, work)
     assert (record.state, record.reason, site.active) == (State.CANCELLED, "it was cancelled", "1")
-    assert site.store.incoming.keys() == []
     with pytest.raises(RequestError, match="No update of m"):
         on(site, lambda updater: updater.cancel("m"))
+    assert site.repository.fetched_bytes == PIECE_BYTES
+    site.repository.pause = None
+    assert wish(site).state is State.COMMITTED
+    assert site.repository.fetched_bytes == 3 * PIECE_BYTES, "what was fetched before is not fetched again"
+    assert site.store.incoming.keys() == []
+
+
+def test_what_is_left_of_another_gives_way_when_room_is_needed(site: Site) -> None:
+    class Small(Filesystem):
+        def free_bytes(self, folder: Path) -> int:
+            return 1_000 if len(list(folder.parent.iterdir())) > 1 else 1_000_000_000
+
+    site.publish("3", b"three" * 1000)
+    site.store = small_store(site.root / "models", filesystem=Small())
+
+    async def begin(updater: Updater) -> None:
+        site.repository.pause = asyncio.Event()
+        await updater.update("m", "2", origin="person")
+        await until(updater, lambda: site.repository.fetched_bytes)
+        await updater.cancel("m")
+        await end(updater)
+
+    on(site, begin)
+    assert len(site.store.incoming.keys()) == 1
+    site.repository.pause = None
+    assert wish(site, "3").state is State.COMMITTED
+    assert site.store.incoming.keys() == []
+
+
+async def begun_by_a_command(site: Site, updater: Updater) -> None:
+    site.repository.pause = asyncio.Event()
+    await updater.update("m", "2", origin="command", terms=Terms(urgent=True))
+    await until(updater, lambda: site.repository.fetched_bytes)
+
+
+def test_a_command_that_is_taken_back_ends_its_update(site: Site) -> None:
+    async def work(updater: Updater) -> Record:
+        await begun_by_a_command(site, updater)
+        for name, version, terms in (
+            ("x", "2", Terms(urgent=True)),
+            ("m", None, Terms(urgent=True)),
+            ("m", "2", Terms()),
+        ):
+            await updater.withdraw(name, version, terms=terms)
+        await updater.withdraw("m", "2", terms=Terms(urgent=True), spared={last(updater).id})
+        assert last(updater).state is State.FETCHING, "another update, or one that another command waits for"
+        await updater.withdraw("m", "2", terms=Terms(urgent=True))
+        return await end(updater)
+
+    record = on(site, work)
+    assert (record.state, record.reason, site.active) == (State.CANCELLED, "its command was taken back", "1")
+
+
+@pytest.mark.parametrize("origin", ["person", "desired"])
+def test_a_command_that_is_taken_back_leaves_what_others_want_too(site: Site, origin: str) -> None:
+    async def work(updater: Updater) -> Record:
+        await begun_by_a_command(site, updater)
+        if origin == "person":
+            await updater.update("m", "2", origin="person", terms=Terms(urgent=True))
+        else:
+            whole = {"rev": 7, "models": {"m": {"target": "2", "policy": {"urgent": True}}}}
+            await updater.desired(json.dumps(whole).encode())
+        await updater.withdraw("m", "2", terms=Terms(urgent=True))
+        assert site.repository.pause is not None
+        site.repository.pause.set()
+        return await end(updater)
+
+    record = on(site, work)
+    assert (record.state, record.origin, record.id) == (State.COMMITTED, origin, 1)
+
+
+def test_what_is_served_from_a_file_is_not_updated(site: Site) -> None:
+    async def work(updater: Updater) -> Record:
+        await updater.update("m", "2", origin="person")
+        return await end(updater)
+
+    record = on(site, work, served_from=lambda name: Path(f"/srv/{name}.gguf"))
+    assert (record.state, site.repository.asked) == (State.FAILED, [])
+    assert record.reason.startswith("m is served from the file /srv/m.gguf, which an update does not change.")
 
 
 # The desired state

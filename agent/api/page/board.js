@@ -39,9 +39,9 @@ function show() {
     profile.name && `profile ${profile.name}`,
     `up ${duration(status.uptime_s)}`,
     `version ${status.version}`,
-    ...(status.updates?.lines ?? []),
   ];
   byId("board-about").textContent = parts.filter(Boolean).join(" · ");
+  byId("updates").textContent = status.updates?.lines.join("; ") ?? "";
   plot(status, board, runtime);
   showLedger(runtime.ledger);
   showModels(runtime);
@@ -92,7 +92,7 @@ function showModels({ models }) {
   models.forEach((model, index) => {
     const item = shown.get(model.name) ?? drawModel(model.name);
     shown.delete(model.name);
-    // Moving what is in its place already would take the focus from it.
+    // Moving it would take the focus away.
     if (list.children[index] !== item) list.insertBefore(item, list.children[index] ?? null);
     fill(item, model);
   });
@@ -127,19 +127,21 @@ function fill(item, model) {
   ];
   set(item.querySelector("p"), parts.filter(Boolean).join(" · "));
   const loaded = model.state === "ready" || model.state === "loading" || model.state === "backoff";
-  for (const [action, fits] of [["load", !loaded && model.state !== "unloading"], ["unload", loaded]]) {
+  for (const [action, fits] of [["load", !loaded && model.state !== "unloading"], ["unload", loaded], ["rollback", earlier(model.name)]]) {
     const button = item.querySelector(`.${action}`);
     const hadFocus = document.activeElement === button;
     button.hidden = !fits;
-    if (hadFocus && !fits) item.querySelector("button:not([hidden])").focus();
+    if (hadFocus && !fits) item.querySelector("button:not([hidden])")?.focus();
   }
   item.setAttribute("aria-busy", busy.has(model.name));
 }
 
+const earlier = (name) => device.status.rollback?.[name];
+
 async function act(name, action) {
   if (busy.has(name)) return;
   if (action === "rollback") {
-    const text = "The version that was active before is served again. Running answers are finished first.";
+    const text = `Version ${earlier(name)} is served again. Running answers are finished first.`;
     if (!(await sure(`Roll back ${name}?`, text, "Roll back"))) return;
   }
   busy.add(name);

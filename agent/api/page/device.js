@@ -97,7 +97,7 @@ class Device extends EventTarget {
     }
   }
 
-  /** /status counts tokens when a request is finished, /metrics as they come; it is asked only while something runs. */
+  /** /metrics counts tokens as they come; it is asked only while something runs. */
   async #countTokens(status) {
     const { running, counters } = status.runtime;
     const idle = running === 0 && counters.completion_tokens === this.#finished;

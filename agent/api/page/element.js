@@ -51,7 +51,7 @@ export function setOptions(select, pairs, wanted = select.value) {
   if (pairs.some(([value]) => value === wanted)) select.value = wanted;
 }
 
-/** Copies text, and says so on the button. Without HTTPS there is no clipboard; then the text is selected instead. */
+/** Copies text, and says so on the button. Without HTTPS there is no clipboard: the text is selected then. */
 export async function copy(text, button, shown) {
   const before = button.textContent;
   try {

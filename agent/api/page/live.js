@@ -86,7 +86,7 @@ export class BrowserLive extends Live {
     this.#socket?.close();
   }
 
-  /** A device that is too slow leaves sound unread: it waits here for a minute, then the newest is left out, and told. */
+  /** What a slow device leaves unread waits here for a minute; then the newest is left out, and told. */
   #send(pcm) {
     if (this.ended || this.#finishing) return;
     const open = this.#socket?.readyState === WebSocket.OPEN;

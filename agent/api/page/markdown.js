@@ -98,7 +98,7 @@ function drawCode(block) {
   return element("figure", { class: "code" }, head, element("pre", { tabindex: "0" }, code));
 }
 
-/** Items `from` to `to`; those that are indented deeper than the first one become lists inside of the item before. */
+/** Items `from` to `to`; deeper ones become lists inside of the item before. */
 function drawList(items, from, to) {
   const { indent, number } = items[from];
   const list = element(number ? "ol" : "ul", number && number !== "1" ? { start: number } : {});

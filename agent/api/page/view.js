@@ -5,7 +5,7 @@ import { device } from "./device.js";
 const VIEWS = ["chat", "listen", "search", "board"];
 const WIDE = matchMedia("(min-width: 66rem)");
 
-/** Shows what the address asks for. On a wide screen the board is always there, beside one of the others. */
+/** Shows what the address asks for. On a wide screen the board is always there. */
 function show() {
   const { body } = document;
   const wanted = location.hash.slice(1);

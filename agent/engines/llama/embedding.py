@@ -15,7 +15,11 @@ from agent.engines.llama.library import llama
 from agent.engines.llama.model import AbortFlag, LlamaModel
 from agent.engines.service import Stats, failure
 from agent.errors import ContextOverflowError, EngineError, RequestError
-from agent.runtime.wire import Cancel, Embed, Embedded, Finished, FromWorker, LlamaOptions, SetPace, SetThreads
+from agent.runtime.wire.control import Cancel, SetPace, SetThreads
+from agent.runtime.wire.embedding import Embed, Embedded
+from agent.runtime.wire.generation import Finished
+from agent.runtime.wire.messages import FromWorker
+from agent.runtime.wire.options import LlamaOptions
 
 
 @dataclass

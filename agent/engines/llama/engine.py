@@ -29,15 +29,10 @@ from agent.engines.llama.text import TextStream
 from agent.engines.process import release_free_memory
 from agent.engines.service import failure
 from agent.errors import EdgeAgentError, EngineError
-from agent.runtime.wire import (
-    Cancel,
-    FinishReason,
-    FromWorker,
-    LlamaOptions,
-    SetPace,
-    SetThreads,
-    TokenLogprob,
-)
+from agent.runtime.wire.control import Cancel, SetPace, SetThreads
+from agent.runtime.wire.generation import FinishReason, TokenLogprob
+from agent.runtime.wire.messages import FromWorker
+from agent.runtime.wire.options import LlamaOptions
 
 _HEADROOM_TOKENS = 32
 _REST_AFTER_S = 0.5

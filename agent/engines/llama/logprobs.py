@@ -6,7 +6,7 @@ from typing import Any
 
 from agent.engines.llama.library import llama
 from agent.engines.llama.vocabulary import Vocabulary
-from agent.runtime.wire import TokenLogprob
+from agent.runtime.wire.generation import TokenLogprob
 
 
 def token_logprob(context: Any, output: int, token: int, alternatives: int, vocabulary: Vocabulary) -> TokenLogprob:

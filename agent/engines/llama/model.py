@@ -13,7 +13,8 @@ from agent.engines.llama.library import llama, log, only_errors_logged
 from agent.engines.llama.vocabulary import Vocabulary
 from agent.engines.process import release_free_memory, resident_bytes
 from agent.errors import ModelLoadError
-from agent.runtime.wire import LlamaOptions, Memory
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.options import LlamaOptions
 
 _MIB = 1024 * 1024
 _KV_SIZE = re.compile(r"llama_(?:kv_cache|memory_recurrent)\S*: size = +([\d.]+) MiB")

@@ -20,7 +20,8 @@ import msgspec
 from agent.engines.llama.library import llama, only_errors_logged, start_backend
 from agent.engines.llama.model import EmbeddingOnlyError, LlamaModel
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import LlamaOptions, WireError
+from agent.runtime.wire.errors import WireError
+from agent.runtime.wire.options import LlamaOptions
 from agent.store.probe_report import ProbeReport
 
 GIB = 1024**3

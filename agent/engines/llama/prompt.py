@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.engines.llama.vocabulary import Vocabulary
 from agent.errors import ContextOverflowError, RequestError
-from agent.runtime.wire import Generate
+from agent.runtime.wire.generation import Generate
 
 if TYPE_CHECKING:
     from agent.engines.llama.template import ChatTemplate, PlainTemplate

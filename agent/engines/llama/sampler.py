@@ -11,7 +11,7 @@ from typing import Any
 from agent.engines.llama.library import llama
 from agent.engines.llama.vocabulary import Vocabulary
 from agent.errors import RequestError
-from agent.runtime.wire import Sampling
+from agent.runtime.wire.generation import Sampling
 
 GREEDY_BELOW = 1e-4
 _MOST_DRAWS = 512

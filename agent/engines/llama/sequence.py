@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from agent.engines.llama.sampler import Sampler
 from agent.engines.llama.slots import Slot
 from agent.engines.llama.text import TextStream
-from agent.runtime.wire import Delta, Finished, FinishReason, Generate, TokenLogprob
+from agent.runtime.wire.generation import Delta, Finished, FinishReason, Generate, TokenLogprob
 
 
 @dataclass

@@ -14,19 +14,13 @@ from agent.engines.llama.model import predict as predict_memory
 from agent.engines.llama.prompt import PromptMaker
 from agent.engines.process import give_large_blocks_back, release_free_memory, resident_bytes
 from agent.errors import RequestError
-from agent.runtime.wire import (
-    Cancel,
-    Embed,
-    FromWorker,
-    Generate,
-    LlamaOptions,
-    Loaded,
-    Memory,
-    Pong,
-    Request,
-    SetPace,
-    SetThreads,
-)
+from agent.runtime.wire.control import Cancel, Pong, SetPace, SetThreads
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.generation import Generate
+from agent.runtime.wire.loading import Loaded
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.messages import FromWorker, Request
+from agent.runtime.wire.options import LlamaOptions
 
 
 def predict(path: Path, options: LlamaOptions) -> Memory:

@@ -11,9 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.engines.onnx.batches import BatchQueue
+from agent.engines.onnx.rest import Rest
 from agent.engines.service import Stats, failure
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import Cancel, Embedded, Finished, FromWorker
+from agent.runtime.wire.control import Cancel, SetPace
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.generation import Finished
+from agent.runtime.wire.messages import FromWorker
 
 FloatArray = npt.NDArray[np.float32]
 Run = Callable[[Sequence[Sequence[int]]], FloatArray]
@@ -38,7 +42,7 @@ class _Open:
 
 
 class EmbeddingEngine:
-    """`run` owns the session; `submit` and `cancel` may be called from any thread."""
+    """`run` owns the session; `submit`, `cancel` and `set_pace` may be called from any thread."""
 
     def __init__(
         self, run: Run, *, dim: int, batch_tokens: int, threads: int, emit: Callable[[list[FromWorker]], None]
@@ -47,8 +51,9 @@ class EmbeddingEngine:
         self._run = run
         self._dim = dim
         self._emit = emit
-        self._inbox: queue.SimpleQueue[Job | Cancel] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Job | Cancel | SetPace] = queue.SimpleQueue()
         self._waiting = BatchQueue(batch_tokens)
+        self._rest = Rest()
         self._open: dict[int, _Open] = {}
 
     def submit(self, job: Job) -> None:
@@ -57,21 +62,29 @@ class EmbeddingEngine:
     def cancel(self, order: Cancel) -> None:
         self._inbox.put(order)
 
+    def set_pace(self, order: SetPace) -> None:
+        self._inbox.put(order)
+
     def run(self) -> None:
         """Work until the process ends."""
         while True:
-            self._take(block=not self._waiting)
+            self._take()
             self._step()
 
-    def _take(self, *, block: bool) -> None:
-        """Everything that has arrived; waits for the first only where there is nothing to do."""
+    def _take(self) -> None:
+        """Everything that has arrived; waits for the first where there is nothing to do, and while it has to rest."""
+        waits = not self._waiting
         while True:
+            pause_s = self._rest.left_s(time.monotonic()) if self._waiting else 0.0
             try:
-                item = self._inbox.get(block=block)
+                item = self._inbox.get(timeout=pause_s) if pause_s > 0 else self._inbox.get(block=waits)
             except queue.Empty:
                 return
-            block = False
-            if isinstance(item, Job):
+            waits = False
+            if isinstance(item, SetPace):
+                self._rest.obey(item)
+                self._waiting.batch_tokens = item.batch_tokens
+            elif isinstance(item, Job):
                 count = len(item.inputs)
                 self._open[item.id] = _Open(item, np.empty((count, self._dim), np.float32), count)
                 self._waiting.add(item.id, [len(tokens) for tokens in item.inputs])
@@ -86,7 +99,7 @@ class EmbeddingEngine:
         stats = self.stats
         stats.active, stats.waiting = len(self._open), len(self._waiting)
         stats.batch_tokens = sum(item.tokens for item in batch)
-        stats.step_started_at = time.monotonic()
+        began_s = stats.step_started_at = time.monotonic()
         try:
             vectors = self._run([self._open[item.owner].job.inputs[item.index] for item in batch])
         except EdgeAgentError as error:
@@ -98,6 +111,7 @@ class EmbeddingEngine:
             return
         finally:
             stats.step_started_at = None
+            self._rest.ran(began_s, time.monotonic())
         done: list[FromWorker] = []
         for item, vector in zip(batch, vectors, strict=True):
             opened = self._open[item.owner]

@@ -1,118 +1,55 @@
-"""An embedding model in ONNX served by a worker."""
+"""What the services of ONNX models have in common: where they compute, and what they say of their engine."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Final
+from typing import Generic, Protocol, TypeVar
 
 import onnxruntime
 
-from agent.engines.onnx.embedding import Embedder
-from agent.engines.onnx.embedding_engine import EmbeddingEngine, Job
-from agent.engines.onnx.embedding_folder import read_folder
 from agent.engines.onnx.session import CPU, SessionOptions
-from agent.engines.process import give_large_blocks_back, release_free_memory, resident_bytes
-from agent.errors import ContextOverflowError, RequestError
-from agent.runtime.wire import (
-    Cancel,
-    Embed,
-    FromWorker,
-    Loaded,
-    Memory,
-    OnnxOptions,
-    Pong,
-    Request,
-    SetPace,
-    SetThreads,
-)
-
-MIB: Final = 1024 * 1024
-OVERHEAD_BYTES: Final = 76 * MIB
-"""Python, NumPy, ONNX Runtime and a vocabulary of 30,000 tokens, measured (docs/performance.md)."""
-BYTES_PER_TOKEN: Final = 48 * 1024
-"""Activations of one padded token of a run at a width of 384, where no manifest says."""
+from agent.engines.process import resident_bytes
+from agent.engines.service import Stats
+from agent.runtime.wire.control import Cancel, Pong, SetPace, SetThreads
+from agent.runtime.wire.loading import Loaded
+from agent.runtime.wire.memory import Memory
+from agent.runtime.wire.options import OnnxOptions
 
 
-def predict(path: Path, options: OnnxOptions) -> Memory:
-    """An estimate from the sizes of files, and from the manifest's activations of one longest text.
+class OnnxEngine(Protocol):
+    """The loop of a worker. `run` is the engine's thread; the others may be called from any."""
 
-    Raises `ModelLoadError` where there is no graph.
-    """
-    give_large_blocks_back()
-    about = read_folder(path)
-    graph = about.graph
-    file_bytes = sum(file.stat().st_size for file in graph.parent.glob(f"{graph.name}*"))
-    per_token = about.compute_bytes / about.max_tokens if about.compute_bytes else BYTES_PER_TOKEN
-    return Memory(
-        weights_bytes=file_bytes,
-        kv_bytes=0,
-        compute_bytes=int(max(options.batch_tokens, about.max_tokens) * per_token),
-        overhead_bytes=OVERHEAD_BYTES,
-    )
+    stats: Stats
+
+    def run(self) -> None:
+        """Work until the process ends."""
+
+    def cancel(self, order: Cancel) -> None: ...
+
+    def set_pace(self, order: SetPace) -> None: ...
 
 
-class EmbeddingService:
-    """Loads the model on construction. Raises `ModelLoadError`."""
+E = TypeVar("E", bound=OnnxEngine)
 
-    def __init__(
-        self, path: Path, options: OnnxOptions, predicted: Memory, emit: Callable[[list[FromWorker]], None]
-    ) -> None:
-        started = time.monotonic()
-        os.environ.setdefault("RAYON_NUM_THREADS", str(options.threads))  # the tokenizer would take every core
-        there = onnxruntime.get_available_providers()
-        wanted = tuple(name for name in options.providers if name in there) or (CPU,)
-        session = SessionOptions(
-            threads=options.threads, spinning=options.spinning, arena=options.arena, providers=wanted
-        )
-        self._embedder = Embedder(path, session, max_tokens=options.max_tokens)
-        embedder = self._embedder
-        self._engine = EmbeddingEngine(
-            embedder.vectors,
-            dim=embedder.dimension,
-            batch_tokens=options.batch_tokens,
-            threads=options.threads,
-            emit=emit,
-        )
-        release_free_memory()
-        resident = resident_bytes()
-        self.loaded = Loaded(
-            memory=Memory(
-                weights_bytes=predicted.weights_bytes,
-                kv_bytes=0,
-                compute_bytes=predicted.compute_bytes,
-                overhead_bytes=max(0, resident - predicted.weights_bytes),
-                resident_bytes=resident,
-            ),
-            context_tokens=embedder.max_tokens,
-            train_context_tokens=embedder.max_tokens,
-            slots=options.slots,
-            vocab_tokens=embedder.vocabulary,
-            embedding_dim=embedder.dimension,
-            has_chat_template=False,
-            description=f"ONNX on {wanted[0].removesuffix('ExecutionProvider')}",
-            load_s=time.monotonic() - started,
-        )
+
+class OnnxService(Generic[E]):
+    """All of `agent.engines.service.Service` but `submit`."""
+
+    def __init__(self, engine: E, loaded: Loaded) -> None:
+        self.loaded = loaded
+        self._engine = engine
 
     def run(self) -> None:
         self._engine.run()
-
-    def submit(self, request: Request) -> None:
-        """Raises `RequestError` for an empty input or a wrong token, `ContextOverflowError` for too long a one."""
-        if not isinstance(request, Embed):
-            raise RequestError("This model embeds text; it does nothing else.", param="model")
-        self._engine.submit(self._job(request))
 
     def cancel(self, order: Cancel) -> None:
         self._engine.cancel(order)
 
     def set_threads(self, order: SetThreads) -> None:
-        """ONNX Runtime fixes its threads when a session is opened; the governor paces requests instead."""
+        """ONNX Runtime fixes its threads when a session is opened; `Throttle.pace_of` makes rests of fewer threads."""
 
     def set_pace(self, order: SetPace) -> None:
-        """A run of ONNX Runtime is a whole request, or a batch of them: between them there is nothing to pace."""
+        self._engine.set_pace(order)
 
     def pong(self, seq: int) -> Pong:
         stats = self._engine.stats
@@ -129,33 +66,30 @@ class EmbeddingService:
             threads=stats.threads,
         )
 
-    def _job(self, request: Embed) -> Job:
-        embedder = self._embedder
-        texts = [value for value in request.inputs if isinstance(value, str)]
-        if len(texts) == len(request.inputs):
-            prompt = embedder.prompt(request.prompt_name)
-            empty = next((index for index, text in enumerate(texts) if not text), None)
-            if empty is not None:
-                raise RequestError(f"Input {empty} is empty.", param="input", hint="Leave empty texts out.")
-            tokens = embedder.tokenize([prompt + text for text in texts], truncate=request.truncate)
-            return Job(request.id, tokens.ids, tokens.truncated, request.normalize)
-        if request.prompt_name is not None:
-            raise RequestError("A prompt goes before text, not before tokens.", param="prompt_name")
-        rows, truncated = [], []
-        for index, value in enumerate(request.inputs):
-            row = list(value) if not isinstance(value, str) else []
-            if not row or not all(0 <= token < embedder.vocabulary for token in row):
-                raise RequestError(
-                    f"Input {index} has to be tokens from 0 to {embedder.vocabulary - 1}.", param="input"
-                )
-            if len(row) > embedder.max_tokens:
-                if not request.truncate:
-                    raise ContextOverflowError(
-                        f"Input {index} has {len(row)} tokens; this model takes {embedder.max_tokens}.",
-                        hint="Split the text, or send truncate: true.",
-                        param="input",
-                    )
-                row = row[: embedder.max_tokens]
-                truncated.append(index)
-            rows.append(row)
-        return Job(request.id, rows, tuple(truncated), request.normalize)
+
+def session_options(options: OnnxOptions) -> SessionOptions:
+    """With those of the providers that this onnxruntime has, or the CPU."""
+    there = onnxruntime.get_available_providers()
+    return SessionOptions(
+        threads=options.threads,
+        spinning=options.spinning,
+        arena=options.arena,
+        providers=tuple(name for name in options.providers if name in there) or (CPU,),
+    )
+
+
+def place_of(options: SessionOptions) -> str:
+    """For people: "ONNX on CPU"."""
+    return f"ONNX on {options.providers[0].removesuffix('ExecutionProvider')}"
+
+
+def measured(predicted: Memory) -> Memory:
+    """What the process has taken, now that the model is loaded: what was not predicted of it is overhead."""
+    resident = resident_bytes()
+    return Memory(
+        weights_bytes=predicted.weights_bytes,
+        kv_bytes=predicted.kv_bytes,
+        compute_bytes=predicted.compute_bytes,
+        overhead_bytes=max(0, resident - predicted.weights_bytes),
+        resident_bytes=resident,
+    )

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from agent.fleet.database import PAGE_BYTES, DamagedError, DatabaseFile
+from agent.sqlite import PAGE_BYTES, DatabaseFile
 
 DAMAGED_KEPT: Final = 3
 
@@ -40,17 +40,20 @@ def m001_commands(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-JOURNAL: Final = DatabaseFile(title="command journal", application_id=0x4541434A, migrations=(m001_commands,))  # "EACJ"
+JOURNAL: Final = DatabaseFile(
+    title="command journal",
+    application_id=0x4541434A,  # "EACJ"
+    migrations=(m001_commands,),
+    checked=True,
+)
 
 
 def connect(path: Path, limit_bytes: int) -> sqlite3.Connection:
-    """As `DatabaseFile.connect`; damage is looked for, and the file grows to `limit_bytes` at most."""
+    """As `DatabaseFile.connect`; the file grows to `limit_bytes` at most."""
     connection = JOURNAL.connect(path)
     try:
         with JOURNAL.translated(path):
             connection.execute(f"PRAGMA max_page_count = {max(16, limit_bytes // PAGE_BYTES)}")
-            if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-                raise DamagedError(f"The command journal {path} is damaged ({found}).")
     except BaseException:
         connection.close()
         raise

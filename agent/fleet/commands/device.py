@@ -36,6 +36,9 @@ class Device(Protocol):
         """Asks for a version, None for the latest, and returns when it is the model's version for good. Raises
         `UpdateError` where it does not come to that."""
 
+    async def withdraw_update(self, name: str, version: str | None, policy: Mapping[str, Any]) -> None:
+        """What `update_model` was asked with these arguments is not wanted any more."""
+
     async def models_changed(self) -> None:
         """The store has another version active than before."""
 

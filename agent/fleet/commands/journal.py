@@ -21,7 +21,7 @@ from agent.fleet.commands.database import DAMAGED_KEPT, JOURNAL, connect
 from agent.fleet.commands.entry import Entry, Key
 from agent.fleet.commands.keeping import HOUR_S, Keeping, keep_on, prune
 from agent.fleet.commands.states import State
-from agent.fleet.database import DamagedError, transaction, used_bytes
+from agent.sqlite import DamagedError, transaction, used_bytes
 
 _RUNNING: Final = "ran_s"
 _LOSS: Final = "loss"

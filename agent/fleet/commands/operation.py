@@ -57,6 +57,10 @@ class Operation(ABC, Generic[A]):
     async def run(self, args: A, *, pieces: Pieces) -> Mapping[str, Any]:
         """The result, ready for JSON. Raises `EdgeAgentError`."""
 
+    async def withdraw(self, args: A) -> None:
+        """The command was cleared before its end, by its sender: what `run` has begun elsewhere ends, too. Raises
+        `EdgeAgentError`."""
+
     def recognize(self, args: A, then: Instance, now: Instance) -> Mapping[str, Any] | None:
         """For what is not repeatable and was begun in the instance `then`: its result, if `now` proves that it has
         happened."""

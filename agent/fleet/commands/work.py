@@ -167,10 +167,17 @@ class Workshop:
             if work.wanted:
                 raise
             end = CANCELLED  # by its sender, not by the end of the daemon
+            await self._withdraw(work)
         work.task = None
         lane.running -= 1
         self._advance(lane)
         await self._finish(work, end)
+
+    async def _withdraw(self, work: Work) -> None:
+        try:
+            await work.operation.withdraw(work.args)
+        except EdgeAgentError as error:
+            _log.warning("%s was cleared; what it had begun goes on: %s", work.entry.key.operation, error)
 
     async def _begun(self, work: Work) -> bool:
         """Written down that it begins, where that was not done on its arrival. False if it is too late."""

@@ -46,7 +46,8 @@ class Block:
             if not inflate.eof:
                 raise DamagedBlockError("cut short")
         lines = body.split(b"\n")
-        if len(lines) != self.count or not all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+        whole = body.startswith(b"{") and body.endswith(b"}") and body.count(b"}\n{") == len(lines) - 1
+        if len(lines) != self.count or not whole:
             raise DamagedBlockError(f"{len(lines)} lines for {self.count} samples")
         return lines
 

@@ -6,7 +6,7 @@ import secrets
 import sqlite3
 from typing import Final
 
-from agent.fleet.database import DatabaseFile
+from agent.sqlite import DatabaseFile
 
 
 def m001_types_and_blocks(connection: sqlite3.Connection) -> None:

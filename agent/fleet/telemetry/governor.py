@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from agent.fleet.telemetry.sample import Values
 from agent.fleet.telemetry.source import Look
 
-_SENT = ("mode", "cause", "rung", "threads", "max_mhz", "pause_ratio", "partials_ratio", "admit", "reason")
+_SENT = ("mode", "cause", "rung", "threads", "max_mhz", "pause_ratio", "partials_ratio", "admit", "reason", "shedding")
 
 
 class HasStatus(Protocol):

@@ -34,7 +34,8 @@ def batch(run: Run, *, log: str, missing: int, up_s: float | None) -> bytes:
         head["up"] = round(up_s, 3)
     if missing:
         head["missing"] = missing
-    return _encode(head)[:-1] + b',"samples":[' + b",".join(run.lines) + b"]}"
+    samples = b",".join(run.lines)
+    return b"".join((_encode(head)[:-1], b',"samples":[', samples, b"]}"))
 
 
 def deflated(payload: bytes) -> bytes:

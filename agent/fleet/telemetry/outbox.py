@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from agent.errors import EdgeAgentError
-from agent.fleet.database import DamagedError
 from agent.fleet.telemetry.change import Change, TypeChange
 from agent.fleet.telemetry.clock import Clock, Stamp
 from agent.fleet.telemetry.database import OUTBOX
@@ -35,6 +34,7 @@ from agent.fleet.telemetry.state import OutboxLimits, OutboxState
 from agent.fleet.telemetry.store import Store
 from agent.fleet.telemetry.trouble import Trouble
 from agent.fleet.telemetry.wear import Wear
+from agent.sqlite import DamagedError
 
 T = TypeVar("T")
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.errors import EdgeAgentError
-from agent.fleet.database import PAGE_BYTES, DamagedError, transaction, used_bytes
-from agent.fleet.telemetry.block import Block, DamagedBlockError, pack
+from agent.fleet.telemetry.block import BLOCK_BYTES, Block, DamagedBlockError, pack
 from agent.fleet.telemetry.change import Change, TypeChange, TypeRow
 from agent.fleet.telemetry.clock import Stamp
 from agent.fleet.telemetry.database import OUTBOX
@@ -19,6 +18,7 @@ from agent.fleet.telemetry.eviction import Candidate, victims
 from agent.fleet.telemetry.run import Run
 from agent.fleet.telemetry.sample import Kind
 from agent.fleet.telemetry.wear import Written
+from agent.sqlite import PAGE_BYTES, DamagedError, transaction, used_bytes
 
 CHECKPOINT_BYTES: Final = 256 * 1024
 """The log is copied into the database when it is so long."""
@@ -26,6 +26,8 @@ LOG_ROOM_BYTES: Final = 1024 * 1024
 """Of the cap, for the log: it grows past the above in a transaction that drops much."""
 _FULL_SHARE: Final = 0.94
 """Down to so much of the room is dropped at once, so that it is not done at each write."""
+_FULL_ENOUGH: Final = 0.75
+"""A message that is so full need not end in the middle of a block."""
 _FRAME_BYTES: Final = PAGE_BYTES + 24
 _LOG_HEADER_BYTES: Final = 32
 
@@ -102,6 +104,8 @@ class Store:
                 (row.id, after),
             )
             for first, last, boot, time_s, up_s, body in cursor:
+                if run is not None and max(limit_bytes - BLOCK_BYTES, limit_bytes * _FULL_ENOUGH) < size_bytes:
+                    break  # else most of the next block would be inflated once more for the next message
                 block = Block(first=first, last=last, boot=boot, stamp=Stamp(time_s, up_s), body=body)
                 try:
                     lines = block.lines()
@@ -114,6 +118,11 @@ class Store:
                     run, run_boot = Run(first + skipped, boot_name, offset_s), boot
                 elif boot != run_boot or first != run.last + 1:
                     break
+                plain_bytes = sum(map(len, lines)) + len(lines)
+                if not skipped and size_bytes + plain_bytes <= limit_bytes:
+                    run.lines += lines
+                    size_bytes += plain_bytes
+                    continue
                 for line in lines[skipped:]:
                     if run.lines and size_bytes + len(line) + 1 > limit_bytes:
                         break

@@ -19,7 +19,8 @@ _LONGEST_GAP_S: Final = 30.0
 
 class Climber:
     """`high`: go down from here. `low`: up is allowed from here. `urgent`: go down by several rungs at once.
-    `clearly`: by how much lower is a reason to try again. `ahead_s`: how far to look ahead along the slope."""
+    `clearly`: by how much lower is a reason to try again. `ahead_s`: how far to look ahead along the slope, from
+    `ahead_from` on: below it something else (the board's own throttling) may end a rise before it matters."""
 
     def __init__(
         self,
@@ -33,12 +34,14 @@ class Climber:
         settle_s: float,
         raise_s: float,
         retry_s: float,
+        ahead_from: float | None = None,
     ) -> None:
         if not low < high <= urgent:
             raise ValueError(f"{low} < {high} <= {urgent} does not hold")
         self.rung = 0
         self._last_rung = rungs - 1
         self._low, self._high, self._urgent, self._clearly = low, high, urgent, clearly
+        self._ahead_from = float("-inf") if ahead_from is None else ahead_from
         self._ahead_s, self._settle_s, self._raise_s, self._first_retry_s = ahead_s, settle_s, raise_s, retry_s
         self._seen: deque[tuple[float, float]] = deque()
         self._changed_s = float("-inf")
@@ -47,11 +50,17 @@ class Climber:
         self._failed: dict[int, tuple[float, float, float]] = {}
         """By rung: the value before the attempt, when to try again in any case, and how long that wait was."""
 
+    def hold_below(self, high: float, *, urgent: float) -> None:
+        """Another limit from now on; the band keeps its width."""
+        shift = high - self._high
+        self._low, self._high, self._urgent = self._low + shift, high, max(high, urgent)
+        self._ahead_from += shift
+
     def advance(self, value: float, now_s: float, *, pressed: bool = False, may_fail: bool = True) -> int:
         """The rung for `value` at `now_s`. `pressed`: something else says that it is too much. `may_fail` is False
         while nothing runs, so that a low value says nothing of what a rung would lead to."""
         slope = self._slope(value, now_s)
-        ahead = value + max(0.0, slope) * self._ahead_s
+        ahead = value + (max(0.0, slope) * self._ahead_s if value > self._ahead_from else 0.0)
         waited_s = now_s - self._changed_s
         if value >= self._urgent:
             if waited_s >= self._settle_s / 4:

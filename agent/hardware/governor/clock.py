@@ -12,6 +12,7 @@ from typing import Final
 
 from agent.errors import UnavailableError
 from agent.hardware import sysfile
+from agent.hardware.governor.found_clock import FoundClock
 from agent.hardware.power.number import read_number
 
 PERMISSION: Final = "Allow it with `z /sys/devices/system/cpu/cpufreq/policy*/scaling_max_freq 0664 root edge-agent`."
@@ -21,10 +22,15 @@ _LEAST_SHARE: Final = 0.4
 
 
 class ClockLimit:
-    """All policies of the machine (clusters of cores). On one with two kinds of cores each keeps its own proportion."""
+    """All policies of the machine (clusters of cores). On one with two kinds of cores each keeps its own proportion.
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    `memory` holds what was found while it is lowered. What another process has left there is given back at once.
+    """
+
+    def __init__(self, root: Path = Path("/"), *, memory: FoundClock | None = None) -> None:
         """Raises `UnavailableError` where there is no limit or it may not be written."""
+        self._memory = memory
+        self._lowered = False
         self._found: dict[Path, int] = {}
         for folder in sysfile.list_names(root / "sys/devices/system/cpu/cpufreq", "policy[0-9]*"):
             self._found[folder / "scaling_max_freq"] = read_number(folder / "scaling_max_freq")
@@ -33,6 +39,10 @@ class ClockLimit:
         for file in self._found:
             if not os.access(file, os.W_OK):
                 raise UnavailableError(f"{file} may not be written: the clock is left alone.", hint=PERMISSION)
+        if memory is not None and (left := memory.load()):
+            # Whoever raised a limit since then knows better.
+            self._found = {file: max(khz, left.get(file.parent.name, 0)) for file, khz in self._found.items()}
+            self.set(None)
         self._fastest = max(self._found, key=lambda file: self._found[file])
 
     def choices_mhz(self) -> tuple[int, ...]:
@@ -48,10 +58,16 @@ class ClockLimit:
 
     def set(self, mhz: int | None) -> None:
         """Limit the clock; None gives back what was found. Raises `UnavailableError` where writing fails."""
-        full = self._found[self._fastest]
-        share = 1.0 if mhz is None else min(1.0, mhz * 1000 / full)
+        share = 1.0 if mhz is None else min(1.0, mhz * 1000 / self._found[self._fastest])
+        if share < 1 and self._memory is not None and not self._lowered:
+            self._memory.save({file.parent.name: khz for file, khz in self._found.items()})
+        self._lowered = self._lowered or share < 1
         for file, found in self._found.items():
             try:
                 file.write_text(str(int(found * share)))
             except OSError as error:
                 raise UnavailableError(f"{file} cannot be written: {error}.", hint=PERMISSION) from None
+        if mhz is None:
+            self._lowered = False
+            if self._memory is not None:
+                self._memory.forget()

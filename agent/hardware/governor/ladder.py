@@ -14,8 +14,9 @@ from typing import Final
 
 PAUSES: Final = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 """Seconds to rest for each second of work."""
-_BREATH: Final = 0.12
-"""The pause on the way to one thread less, so that the step is not so long."""
+_BREATHS: Final = (0.02, 0.05, 0.12)
+"""The pauses on the way to one thread less, so that the step is not so long; the small ones only before the first, for
+a board that is a degree too hot."""
 _MOST_CLOCKS: Final = 6
 
 
@@ -54,7 +55,8 @@ def build(threads: int, threads_batch: int, clocks_mhz: Sequence[int] = ()) -> L
     fewer: list[Rung] = []
     for count in _down(threads):
         before = fewer[-1] if fewer else fast[-1]
-        fewer.append(replace(before, max_mhz=lowest, pause_ratio=_BREATH))
+        breaths = _BREATHS[-1:] if fewer else _BREATHS
+        fewer += [replace(before, max_mhz=lowest, pause_ratio=ratio) for ratio in breaths]
         batch = max(1, round(threads_batch * count / threads))
         fewer.append(Rung(threads=count, threads_batch=batch, max_mhz=lowest))
     last = fewer[-1] if fewer else fast[-1]

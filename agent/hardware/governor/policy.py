@@ -12,6 +12,7 @@ from typing import Final
 from agent.hardware.governor.climber import Climber
 from agent.hardware.governor.decision import Bounds, Cause, Decision, Mode, Readings
 from agent.hardware.governor.ladder import Ladder, Rung
+from agent.hardware.governor.trip import Trip
 from agent.hardware.governor.tuner import Tuner
 
 LOW_BATTERY_PERCENT: Final = 20.0
@@ -36,16 +37,20 @@ class Governor:
         if not bounds.soft_celsius < bounds.hard_celsius:
             raise ValueError(f"soft limit {bounds.soft_celsius} is not below the hard one {bounds.hard_celsius}")
         self._ladder, self._bounds, self._mode = ladder, bounds, mode
-        self.top_celsius = top_celsius(bounds, mode)
+        lowers_clock = ladder.efficient > 0
+        self.top_celsius = top = top_celsius(bounds, mode, lowers_clock=lowers_clock)
+        leaves_to_board = mode in ("performance", "balanced") or (mode == "efficient" and not lowers_clock)
+        low = top - bounds.hysteresis_celsius / (2 if leaves_to_board else 1)
         rungs = len(ladder.rungs)
         self._heat = Climber(
             rungs=rungs,
-            low=self.top_celsius - bounds.hysteresis_celsius,
-            high=self.top_celsius,
-            urgent=max(self.top_celsius, bounds.hard_celsius - 1),
+            low=low,
+            high=top,
+            urgent=max(top, bounds.hard_celsius - 1) if not leaves_to_board else bounds.hard_celsius - 0.5,
             clearly=2.0,
             ahead_s=8.0,
-            settle_s=8.0,
+            ahead_from=low if leaves_to_board else None,
+            settle_s=15.0 if leaves_to_board else 8.0,
             raise_s=60.0,
             retry_s=1200.0,
         )
@@ -61,6 +66,7 @@ class Governor:
             retry_s=1200.0,
         )
         self._tuner = Tuner(start=0, last=ladder.slowest_threads)
+        self._trip = Trip()
         self._hot = False
 
     def decide(self, readings: Readings) -> Decision:
@@ -100,15 +106,26 @@ class Governor:
         heat_bits = tuple(name for name in readings.throttled if name != "under-voltage")
         celsius = readings.celsius
         if celsius is None:
-            # Without a thermometer the flags are all there is: they stand for a value above or below the band.
-            celsius = self._heat_of_flags(bool(heat_bits))
-        rung = self._heat.advance(celsius, readings.now_s, pressed=bool(heat_bits), may_fail=readings.busy)
-        if readings.celsius is None:
-            return _Wish(rung, "throttling", f"The board held its clocks down ({', '.join(heat_bits) or 'before'})")
+            return self._by_flags(heat_bits, readings)
+        self._learn_trip(celsius, readings, throttled=bool(heat_bits))
+        rung = self._heat.advance(celsius, readings.now_s, may_fail=readings.busy)
         return _Wish(rung, "heat", f"{celsius:.0f} °C, to be held below {self.top_celsius:g} °C")
 
-    def _heat_of_flags(self, throttled: bool) -> float:
-        return self.top_celsius if throttled else self.top_celsius - self._bounds.hysteresis_celsius - 1
+    def _by_flags(self, heat_bits: tuple[str, ...], readings: Readings) -> _Wish:
+        """Without a thermometer the flags are all there is: they stand for a value above or below the band. The board
+        has slowed itself down already; a lower clock saves on top of that, fewer threads would only cost."""
+        celsius = self.top_celsius if heat_bits else self.top_celsius - self._bounds.hysteresis_celsius - 1
+        rung = self._heat.advance(celsius, readings.now_s, pressed=bool(heat_bits), may_fail=readings.busy)
+        reason = f"The board held its clocks down ({', '.join(heat_bits) or 'before'})"
+        return _Wish(min(rung, self._ladder.efficient), "throttling", reason)
+
+    def _learn_trip(self, celsius: float, readings: Readings, *, throttled: bool) -> None:
+        """Where the board throttles far down, heat is held below that from then on; by the clock alone, since threads
+        save less for what they cost than such throttling."""
+        below = self._trip.advance(celsius, throttled=throttled, busy=readings.busy)
+        if below is not None and below < self.top_celsius and self._ladder.efficient > 0:
+            self.top_celsius = below
+            self._heat.hold_below(below, urgent=below + 1)
 
     def _by_power(self, readings: Readings) -> _Wish:
         if not isinstance(self._power, Climber):
@@ -183,14 +200,13 @@ class Governor:
         return ", ".join(parts)
 
 
-def top_celsius(bounds: Bounds, mode: Mode) -> float:
-    """Where heat is held: performance goes to the hard limit, the others rest a hysteresis above the soft one, quiet a
-    hysteresis below, where fans turn slowly. Always a degree or more below the hard limit."""
-    most = bounds.hard_celsius - 2.0
-    match mode:
-        case "performance":
-            return most
-        case "quiet":
-            return min(most, bounds.soft_celsius - bounds.hysteresis_celsius)
-        case _:
-            return min(most, bounds.soft_celsius + bounds.hysteresis_celsius)
+def top_celsius(bounds: Bounds, mode: Mode, *, lowers_clock: bool) -> float:
+    """Where heat is held. `performance` and `balanced` leave it to the board's own throttling, which lowers voltage
+    too, up to just below the hard limit. `efficient` rests a hysteresis above the soft limit, where it may lower the
+    clock; fewer threads and pauses would cost energy. `quiet` rests a hysteresis below it, where fans turn slowly."""
+    most = bounds.hard_celsius - 1.0
+    if mode == "quiet":
+        return min(most, bounds.soft_celsius - bounds.hysteresis_celsius)
+    if mode == "efficient" and lowers_clock:
+        return min(most, bounds.soft_celsius + bounds.hysteresis_celsius)
+    return most

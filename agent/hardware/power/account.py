@@ -23,13 +23,17 @@ from agent.hardware.power.energy import IdlePower, Interval
 MOST_ENDED: Final = 1000
 """Requests that are over and wait for their last second to be measured; more wait only for a meter that is broken."""
 
+Payer = tuple[str, ...]
+"""Whoever is charged: a model, and what it does."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RequestEnergy:
-    """`joules` in all; of its time, `estimated_s` ran after the last sample and was charged at the power seen then,
-    and in `missing_s` no meter could be read, which is charged nothing."""
+    """`joules` in all; of its time, `measured_s` lies between two samples, `estimated_s` ran after the last one and was
+    charged at the power seen then, and in `missing_s` no meter could be read, which is charged nothing."""
 
     joules: float
+    measured_s: float = 0.0
     estimated_s: float = 0.0
     missing_s: float = 0.0
 
@@ -38,9 +42,10 @@ class RequestEnergy:
 class _Work:
     weight: float
     begin_s: float
-    payer: str = ""
+    payer: Payer = ()
     end_s: float | None = None
     joules: float = 0.0
+    measured_s: float = 0.0
     missing_s: float = 0.0
 
 
@@ -67,7 +72,7 @@ class EnergyAccount:
         """All that was measured, requests or not."""
         self.request_joules = 0.0
         """What requests were charged out of it. Never falls."""
-        self.joules_by_payer: dict[str, float] = {}
+        self.joules_by_payer: dict[Payer, float] = {}
         """The same, by who pays: `llm_joules_total`."""
         self.missing_s = 0.0
         """Time without a reading."""
@@ -76,7 +81,7 @@ class EnergyAccount:
     def running(self) -> int:
         return len(self._works)
 
-    def begin(self, key: Hashable, now_s: float, *, weight: float = 1.0, payer: str = "") -> None:
+    def begin(self, key: Hashable, now_s: float, *, weight: float = 1.0, payer: Payer = ()) -> None:
         """Work for `key` starts. A second begin of a running key changes nothing. `payer` is whose total it goes to."""
         if weight <= 0:
             raise ValueError(f"weight {weight} is not above 0")
@@ -93,7 +98,12 @@ class EnergyAccount:
         work.end_s = max(now_s, work.begin_s)
         self._ended = [*self._ended[-MOST_ENDED:], work]
         tail_s, tail_joules = self._tail(work)
-        return RequestEnergy(joules=work.joules + tail_joules, estimated_s=tail_s, missing_s=work.missing_s)
+        return RequestEnergy(
+            joules=work.joules + tail_joules,
+            measured_s=work.measured_s,
+            estimated_s=tail_s,
+            missing_s=work.missing_s,
+        )
 
     def add(self, interval: Interval) -> None:
         """Share `interval` among the requests that ran in it."""
@@ -116,6 +126,7 @@ class EnergyAccount:
                 for work in segment.running:
                     share = charge * work.weight / weights
                     work.joules += share
+                    work.measured_s += segment.duration_s
                     self.joules_by_payer[work.payer] = self.joules_by_payer.get(work.payer, 0.0) + share
                 self.request_joules += charge if segment.running else 0.0
         self._ended = [work for work in self._ended if work.end_s is None or work.end_s > interval.end_s]

@@ -11,6 +11,7 @@ from agent.errors import EdgeAgentError, UnavailableError
 from agent.hardware.command import Runner, no_command, run_command
 from agent.hardware.power.battery import BatteryMeter
 from agent.hardware.power.command import CommandMeter
+from agent.hardware.power.energy import LONGEST_GAP_S
 from agent.hardware.power.ina import InaMeter
 from agent.hardware.power.meter import Meter
 from agent.hardware.power.nvidia import Nvml, NvmlMeter, SmiMeter, load_nvml
@@ -38,6 +39,8 @@ class Choice:
 
     meter: Meter | None
     reason: str
+    longest_gap_s: float = LONGEST_GAP_S
+    """As long as two readings of watts may be apart."""
 
 
 def choose_meter(
@@ -55,7 +58,9 @@ def choose_meter(
         given = CommandMeter(command, run)
         return Choice(meter=given, reason=_trial(given) or f"{given.source}, as configured.")
     if pushed is not None:
-        return Choice(meter=pushed, reason=f"{pushed.source}, as configured.")
+        return Choice(
+            meter=pushed, reason=f"{pushed.source}, as configured.", longest_gap_s=max(LONGEST_GAP_S, pushed.stale_s)
+        )
     if wanted == "none":
         return Choice(meter=None, reason="The profile says that this board has no meter: energy is not measured.")
     failures: list[str] = []

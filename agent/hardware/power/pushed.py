@@ -1,4 +1,4 @@
-"""Readings that come from outside: a smart plug over MQTT, a script over HTTP. Whoever receives them calls `push`."""
+"""Readings that come from outside: a smart plug over MQTT. Whoever receives them calls `push`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,21 @@ from agent.errors import RequestError, UnavailableError
 from agent.hardware.power.meter import MOST_WATTS, PowerSample
 
 LIMIT_BYTES: Final = 4096
+STALE_S: Final = 60.0
 
 _WATTS: Final = (("watts",), ("power",), ("apower",), ("ENERGY", "Power"))
 """Where plugs have their watts: ours, Zigbee2MQTT, Shelly (switch.status), Tasmota (tele/+/SENSOR)."""
+_SHOWN_CHARACTERS: Final = 60
 
 
-def parse_payload(payload: bytes) -> float:
-    """Watts, from a bare number or from JSON as plugs send it. Raises `RequestError` for anything else."""
+def parse_payload(payload: bytes, key: str | None = None) -> float:
+    """Watts, from a bare number or from JSON as plugs send it. `key` is where in the JSON, like `ENERGY.Power`; a
+    number stands for a place in an array. Raises `RequestError` for anything else."""
+    where = '{"watts": 6.4}' if key is None else f"with a number at {key}"
     wrong = RequestError(
-        "This is no power reading.", hint='Send a number of watts, or JSON like {"watts": 6.4}.', param="watts"
+        f"{payload[:_SHOWN_CHARACTERS]!r} is no power reading.",
+        hint=f"Send a number of watts, or JSON like {where}." if key is None else f"Send JSON {where}.",
+        param="watts",
     )
     if len(payload) > LIMIT_BYTES:
         raise wrong
@@ -25,7 +31,9 @@ def parse_payload(payload: bytes) -> float:
         value: object = json.loads(payload)
     except (ValueError, RecursionError):
         raise wrong from None
-    if isinstance(value, dict):
+    if key is not None:
+        value = _at(value, tuple(key.split(".")))
+    elif isinstance(value, dict):
         value = next((found for path in _WATTS if (found := _at(value, path)) is not None), None)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_WATTS:
         raise wrong
@@ -34,19 +42,25 @@ def parse_payload(payload: bytes) -> float:
 
 def _at(value: object, path: tuple[str, ...]) -> object:
     for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
+        if isinstance(value, dict):
+            value = value.get(key)
+        elif isinstance(value, list) and key.isdecimal() and key.isascii() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return None
     return value
 
 
 class PushedMeter:
-    """`source` names who sends. A reading older than `longest_age_s` counts no more."""
+    """`source` names who sends. A reading older than `stale_s` counts no more."""
 
     scope = "whatever the sender measures"
-    quick = True
+    quick = False
+    """It says what was sent last, and not how it is now."""
 
-    def __init__(self, source: str, *, longest_age_s: float = 60.0) -> None:
+    def __init__(self, source: str, *, stale_s: float = STALE_S) -> None:
         self.source = source
-        self._longest_age_s = longest_age_s
+        self.stale_s = stale_s
         self._last: PowerSample | None = None
 
     def push(self, watts: float, now_s: float) -> None:
@@ -60,6 +74,6 @@ class PushedMeter:
         last = self._last
         if last is None:
             raise UnavailableError(f"{self.source} has not sent any reading yet.")
-        if now_s - last.at_s > self._longest_age_s:
+        if now_s - last.at_s > self.stale_s:
             raise UnavailableError(f"{self.source} has not sent a reading for {now_s - last.at_s:.0f} s.")
         return last

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.errors import EdgeAgentError
-from agent.hardware.power.account import EnergyAccount, RequestEnergy
-from agent.hardware.power.energy import IdlePower, Integrator
+from agent.hardware.power.account import EnergyAccount, Payer, RequestEnergy
+from agent.hardware.power.energy import LONGEST_GAP_S, IdlePower, Integrator
 from agent.hardware.power.meter import Meter
 from agent.hardware.sensors.power import PowerReading
 
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 BUSY_PERIOD_S: Final = 1.0
 IDLE_PERIOD_S: Final = 10.0
+SETTLE_S: Final = 0.1
+"""How long after work began it is looked at first: at the very beginning the board still draws what it did at rest."""
 _FRESH_S: Final = 0.05
 """A sample this young is taken for one of now."""
 
@@ -47,12 +49,14 @@ class EnergySampler:
         clock: Callable[[], float] = time.monotonic,
         busy_period_s: float = BUSY_PERIOD_S,
         idle_period_s: float = IDLE_PERIOD_S,
+        longest_gap_s: float = LONGEST_GAP_S,
     ) -> None:
-        """`idle_watts`: what the board draws at rest on this meter; 0 to learn it."""
+        """`idle_watts`: what the board draws at rest on this meter; 0 to learn it. `longest_gap_s`: between two
+        readings of watts further apart nothing is known."""
         self._meter = meter
         self._clock = clock
         self._periods_s = (idle_period_s, busy_period_s)
-        self._integrator = Integrator(max(idle_period_s, busy_period_s) * 1.5)
+        self._integrator = Integrator(max(idle_period_s, busy_period_s, longest_gap_s))
         self._account = EnergyAccount(IdlePower(idle_watts))
         self._reading: PowerReading | None = None
         self._failure = ""
@@ -65,13 +69,20 @@ class EnergySampler:
         while True:
             await self.sample()
             self._woken.clear()
+            idle = not self._account.running
             try:
-                async with asyncio.timeout(self._periods_s[self._account.running > 0]):
+                async with asyncio.timeout(self._periods_s[not idle]):
                     await self._woken.wait()
             except TimeoutError:
                 continue
+            if idle and self._account.running:
+                await asyncio.sleep(SETTLE_S)
 
-    def begin(self, key: Hashable, *, weight: float = 1.0, payer: str = "") -> None:
+    def wake(self) -> None:
+        """There is something to read."""
+        self._woken.set()
+
+    def begin(self, key: Hashable, *, weight: float = 1.0, payer: Payer = ()) -> None:
         """A request starts to compute (not: to wait). The first one of several wakes the loop for a sample."""
         if not self._account.running:
             self._woken.set()
@@ -92,7 +103,7 @@ class EnergySampler:
         self._account.end(key, self._clock())
 
     @property
-    def joules_by_payer(self) -> Mapping[str, float]:
+    def joules_by_payer(self) -> Mapping[Payer, float]:
         """What requests were charged, by who pays."""
         return self._account.joules_by_payer
 

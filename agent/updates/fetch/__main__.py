@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 from agent.errors import EdgeAgentError, UpdateError
+from agent.updates.fetch.behind import step_behind
 from agent.updates.fetch.connection import Connection
 from agent.updates.fetch.faults import disk_fault
 from agent.updates.fetch.meter import Meter
 from agent.updates.fetch.transport import Transport
 from agent.updates.fetch.wire import Compare, Done, Download, Failed, FromChild, Job, Repository, Resolve
 
-NICE = 19
 OOM_SCORE = "700"
 
 
@@ -76,8 +76,7 @@ def _failed(error: EdgeAgentError) -> Failed:
 
 def _step_back() -> None:
     """Whoever answers requests goes first, to the processor and to memory."""
-    with contextlib.suppress(OSError):
-        os.nice(NICE)
+    step_behind(os.getpid())
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
 

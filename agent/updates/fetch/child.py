@@ -16,6 +16,7 @@ from typing import Final
 
 from agent.errors import EdgeAgentError, UpdateError, by_code
 from agent.runtime.child_log import ChildLog
+from agent.updates.fetch.behind import step_behind
 from agent.updates.fetch.wire import HEADER, Failed, FromChild, Job, ToChild, body_bytes, decode_from_child, encode
 
 COMMAND: Final = (sys.executable, "-m", "agent.updates.fetch")
@@ -53,6 +54,7 @@ class Child:
             )
         except OSError as error:
             raise UpdateError(f"The process that fetches could not be started: {error}.", retry=True) from error
+        step_behind(self.pid)  # it does so too, once it has loaded its libraries
         self._logging = asyncio.create_task(self._follow_log(), name="updates:child-log")
         self.send(self._job)
         return self

@@ -1,21 +1,23 @@
 """What time it is at least, on a device whose clock may have stopped in 1970.
 
-The latest of three: the system's clock, the time that was believed when metadata was last found good, and the time this
-release was made. The second cannot run away: what was found good had not expired by then, so it lies before the
+The latest of three: the system's clock, the time that was believed when metadata was last found good, and the day of
+this release. The second cannot run away: what was found good had not expired by then, so it lies before the
 publisher's own dates.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from agent.store.durable import Filesystem
 
-RELEASED: Final = datetime(2026, 10, 1, tzinfo=UTC)
+RELEASE: Final = ("0.1.0", datetime(2026, 11, 21, tzinfo=UTC))
+"""A version and the day it was released: whoever raises the version sets the day, or the tests fail."""
+RELEASED: Final = RELEASE[1]
+_YEAR_10000_S: Final = 253_402_300_800.0
 _STEP_S: Final = 3600.0
 """The note is written anew when it is older than that: flash wears."""
 
@@ -38,5 +40,5 @@ def note_time(time: datetime, note: Path) -> None:
 def _noted_s(note: Path) -> float:
     with contextlib.suppress(OSError, ValueError):
         noted_s = float(note.read_text("ascii")[:32])
-        return noted_s if math.isfinite(noted_s) else 0.0
+        return noted_s if noted_s < _YEAR_10000_S else 0.0
     return 0.0

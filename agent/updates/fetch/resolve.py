@@ -76,7 +76,9 @@ def _find(repository: TrustedRepository, job: Resolve) -> tuple[str, str, Target
         if job.version is None:
             raise UntrustedError(f"The latest version of {job.name} is said to be {version}, which is not there.")
     wanted = job.name if job.version is None else f"{job.name}@{job.version}"
-    raise ModelNotFoundError(f"The repository has no {wanted}.", hint="Check the name, the version and updates.class.")
+    raise ModelNotFoundError(
+        f"The repository has no {wanted}.", hint="Check the name, the version and updates.device_class."
+    )
 
 
 def _manifest(data: bytes, name: str, version: str) -> Manifest:

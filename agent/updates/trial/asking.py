@@ -9,7 +9,10 @@ from collections.abc import Callable
 
 from agent.errors import EdgeAgentError
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Embedded, Event, Request, Transcribed
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.generation import Delta
+from agent.runtime.wire.messages import Event, Request
+from agent.runtime.wire.transcription import Transcribed
 from agent.updates.trial.golden import Case, Cosine, Exact, Json, Perplexity, Wer
 from agent.updates.trial.judge import Answers
 from agent.updates.trial.scores import cosine, is_exact, is_json, word_errors

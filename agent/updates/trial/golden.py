@@ -28,7 +28,10 @@ import msgspec
 
 from agent.errors import ArtifactError
 from agent.runtime.spec import Task
-from agent.runtime.wire import Embed, Generate, Request, Sampling, Transcribe
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.generation import Generate, Sampling
+from agent.runtime.wire.messages import Request
+from agent.runtime.wire.transcription import Transcribe
 from agent.store.manifest import Manifest
 from agent.store.names import path_fault
 

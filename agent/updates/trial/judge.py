@@ -17,12 +17,15 @@ _MIB: Final = 1024 * 1024
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Of one version. `rate_per_s` counts tokens, texts or seconds of sound (`unit`); None: there was no quiet moment
-    to measure in."""
+    to measure in. `load_rate_per_s` is what it made of each request that it served during the trial, in `load_unit`;
+    None: those were too few."""
 
     memory_bytes: int
     rate_per_s: float | None = None
     unit: str = ""
     load_s: float | None = None
+    load_rate_per_s: float | None = None
+    load_unit: str = ""
 
 
 @dataclass(kw_only=True)
@@ -99,7 +102,7 @@ def _compare_speed(
     if running is None:
         return ()
     if rate is None or not running.rate_per_s:
-        return ("Its speed was not compared: there was no quiet moment to measure in.",)
+        return (_compare_later(running, gates, limits, figures),)
     ratio, least = rate / running.rate_per_s, speed_limit(gates, limits)
     figures |= {"running_rate_per_s": _short(running.rate_per_s), "speed_ratio": round(ratio, 3)}
     if ratio < least:
@@ -108,6 +111,21 @@ def _compare_speed(
             f"at least {least:g} times is expected."
         )
     return ()
+
+
+def _compare_later(running: Measured, gates: Gates, limits: Limits, figures: dict[str, Any]) -> str:
+    found = running.load_rate_per_s
+    if found is None:
+        return "Its speed was not compared: there was no quiet moment to measure in, and too few requests to go by."
+    figures |= {
+        "load_rate_per_s": _short(found),
+        "rate_unit": running.load_unit,
+        "load_least_ratio": speed_limit(gates, limits),
+    }
+    return (
+        "There was no quiet moment to compare its speed in: on probation it is compared with the"
+        f" {_short(found):g} {running.load_unit} a second that the version that runs makes under load."
+    )
 
 
 def _look_at_answers(

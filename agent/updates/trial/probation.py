@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 from agent.updates.parts import Health, Limits
+
+TOLERANCE: Final = 0.8
+"""Load is never the same twice: a speed under load is too low only below so much of what is expected."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +20,29 @@ class Outcome:
     reason: str
 
 
-def outcome(health: Health, served_s: float, limits: Limits) -> Outcome | None:
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What the version before made of the requests that it served during the trial, where nobody ever paused; what the
+    new one must make of those that it serves, at least, is `least_ratio` of that."""
+
+    rate_per_s: float
+    unit: str
+    least_ratio: float
+
+
+def load_of(figures: Mapping[str, Any]) -> Load | None:
+    """From the figures of a verdict; None where the speeds were compared in the trial, or cannot be."""
+    try:
+        return Load(
+            rate_per_s=float(figures["load_rate_per_s"]),
+            unit=str(figures["rate_unit"]),
+            least_ratio=float(figures["load_least_ratio"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def outcome(health: Health, served_s: float, limits: Limits, load: Load | None = None) -> Outcome | None:
     """What `health` after `served_s` seconds of service means; None: it is too early to say.
 
     Bad news counts first: a version that crashes with its last good request goes back.
@@ -33,12 +60,28 @@ def outcome(health: Health, served_s: float, limits: Limits) -> Outcome | None:
                 reason=f"{health.requests_failed} of {asked} requests failed on probation "
                 f"({ratio:.0%}; {limits.probation_error_ratio:.0%} are allowed).",
             )
+    rate = health.rate_per_s
+    if load is not None and rate is not None and rate < TOLERANCE * load.least_ratio * load.rate_per_s:
+        return Outcome(
+            healthy=False,
+            reason=f"Under load it makes {rate:.3g} {load.unit} a second, {rate / load.rate_per_s:.2f} times as many as"
+            f" the version before did; at least {TOLERANCE * load.least_ratio:.2g} times is expected.",
+        )
+    good = _counted(health.requests_ok, "request", "requests")
     if health.requests_ok >= max(1, limits.probation_requests):
-        return Outcome(healthy=True, reason=f"{_counted(health.requests_ok, 'request', 'requests')} went well.")
+        return Outcome(healthy=True, reason=f"{good} went well.{_speed(rate, load)}")
     if served_s >= limits.probation_s:
-        went = f"with {_counted(health.requests_ok, 'request', 'requests')} that went well"
-        return Outcome(healthy=True, reason=f"It has served for {served_s:.0f} s, {went if asked else 'unasked'}.")
+        went = f"with {good} that went well" if asked else "unasked"
+        return Outcome(healthy=True, reason=f"It has served for {served_s:.0f} s, {went}.{_speed(rate, load)}")
     return None
+
+
+def _speed(rate: float | None, load: Load | None) -> str:
+    if load is None:
+        return ""
+    if rate is None:
+        return " Its speed was not compared: it was asked too little."
+    return f" Under load it makes {rate:.3g} {load.unit} a second, the version before made {load.rate_per_s:.3g}."
 
 
 def _counted(count: int, one: str, many: str) -> str:

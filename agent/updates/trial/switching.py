@@ -14,8 +14,20 @@ from collections.abc import Awaitable, Callable
 
 from agent.errors import EdgeAgentError, ModelNotFoundError
 from agent.runtime.service import Runtime
+from agent.runtime.snapshot import Health as Counted
 from agent.store.store import Store
 from agent.updates.parts import Health
+
+
+def health_of(counted: Counted) -> Health:
+    return Health(
+        requests_ok=counted.requests_ok,
+        requests_failed=counted.requests_failed,
+        crashes=counted.crashes,
+        worked=counted.requests_ok,
+        units=counted.units,
+        work_s=counted.work_s,
+    )
 
 
 class Switcher:
@@ -36,7 +48,7 @@ class Switcher:
         try:
             await self._serve(name, load=load)
         except EdgeAgentError:
-            if before is not None and before != version:
+            if before != version:
                 await self.back(name, before)
             raise
 
@@ -56,7 +68,7 @@ class Switcher:
             counted = self._runtime.health(name)
         except ModelNotFoundError:
             return Health()
-        return Health(requests_ok=counted.requests_ok, requests_failed=counted.requests_failed, crashes=counted.crashes)
+        return health_of(counted)
 
     async def _serve(self, name: str, *, load: bool) -> None:
         await self._changed()

@@ -3,9 +3,10 @@
     trial = Trial(runtime, spec_of)                                  # `parts.Trying`
 
 It gives way to whoever is served: one thread, behind all others in the scheduler, and its speed is measured only in
-quiet moments; without one it is not compared, and the verdict says so. Where both versions do not fit into memory, the
-one that runs is unloaded in a quiet moment, requests wait, and it comes back if the candidate fails or if they cannot
-wait any longer. One that has passed stands by for a moment, so that `Switcher.switch` takes it as it is.
+quiet moments; without one it is compared on probation, with what the running version makes under load, and the verdict
+says so. Where both versions do not fit into memory, the one that runs is unloaded in a quiet moment, requests wait, and
+it comes back if the candidate fails or if they cannot wait any longer. One that has passed stands by for a moment, so
+that `Switcher.switch` takes it as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from agent.errors import (
@@ -23,6 +24,7 @@ from agent.errors import (
     MemoryBudgetError,
     ModelFailedError,
     ModelLoadError,
+    ModelNotFoundError,
     QueueFullError,
     StoreError,
     UnavailableError,
@@ -33,13 +35,14 @@ from agent.runtime.queue import Priority
 from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Request
+from agent.runtime.wire.messages import Request
 from agent.store.layout import StoredModel
-from agent.updates.parts import Limits, Verdict
+from agent.updates.parts import Health, Limits, Verdict
 from agent.updates.trial.asking import collect, described, score
 from agent.updates.trial.golden import Case, Gates, gates_of, read_golden, request_of
 from agent.updates.trial.judge import Answers, Measured, judge, speed_limit
-from agent.updates.trial.speed import UNITS, probe_of, rate
+from agent.updates.trial.speed import UNITS, WORK_UNITS, probe_of, rate
+from agent.updates.trial.switching import health_of
 
 STANDBY_S: Final = 30.0
 """How long one that has passed waits to be chosen."""
@@ -74,6 +77,7 @@ class _Case:
     limits: Limits
     give_up: float
     notes: list[str] = field(default_factory=list)
+    before: Health = field(default_factory=Health)
     running: Measured | None = None
     return_s: float = RETURN_SPARE_S
     began: float = 0.0
@@ -123,7 +127,8 @@ class Trial:
         if not golden:
             case.notes.append("It brings no golden set: its answers were not looked at.")
         try:
-            await self._measure_running(case, running)
+            case.before = self._health(case.name)
+            await self._measure_running(case)
             verdict = await self._try(case)
         except _FailedError as failed:
             verdict = Verdict(passed=False, reasons=(str(failed), *case.notes))
@@ -135,10 +140,11 @@ class Trial:
         _log.info("%s %s has %s its trial: %s", case.name, candidate.version, outcome, " ".join(verdict.reasons))
         return verdict
 
-    async def _measure_running(self, case: _Case, running: StoredModel | None) -> None:
-        """Speed and memory of the version that runs, which is loaded for that if need be."""
+    async def _measure_running(self, case: _Case) -> None:
+        """Speed and memory of the version that runs, which is loaded for that if need be; also of one that ships with
+        edge-agent, which the store does not know."""
         shown = next((model for model in self._runtime.models() if model.name == case.name), None)
-        if running is None or shown is None or shown.task != case.spec.task:
+        if shown is None or shown.task != case.spec.task:
             return
         try:
             async with asyncio.timeout(case.left_s / 2):
@@ -162,6 +168,22 @@ class Trial:
             case.return_s = RETURN_FACTOR * shown.loaded.load_s + RETURN_SPARE_S
         return Measured(memory_bytes=shown.charged_bytes, rate_per_s=found, unit=UNITS[task])
 
+    def _learn_load(self, case: _Case) -> None:
+        """How fast the version that runs has served others during the trial."""
+        before, now = case.before, self._health(case.name)
+        served = Health(
+            worked=now.worked - before.worked, units=now.units - before.units, work_s=now.work_s - before.work_s
+        )
+        if case.running is not None:
+            unit = WORK_UNITS[case.spec.task]
+            case.running = replace(case.running, load_rate_per_s=served.rate_per_s, load_unit=unit)
+
+    def _health(self, name: str) -> Health:
+        try:
+            return health_of(self._runtime.health(name))
+        except ModelNotFoundError:
+            return Health()
+
     def _ask_running(self, name: str, request: Request) -> Stream:
         return self._runtime.submit(name, request, client="trial", priority=Priority.LOW)
 
@@ -174,6 +196,7 @@ class Trial:
                 candidate.set_pace(gives_way=False)
             answers = await self._ask_golden(case, candidate)
             measured = await self._measure(case, candidate)
+            self._learn_load(case)
             if (lost := candidate.lost()) is not None:
                 raise UnavailableError(f"The candidate for {case.name} was taken away: {lost}.")
             verdict = judge(

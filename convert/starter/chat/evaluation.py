@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Final
 
-from agent.runtime.wire import Sampling
+from agent.runtime.wire.generation import Sampling
 from convert.starter.chat import manner, requests, status
 from convert.starter.chat.dialogue import INTENTS, talk
-from convert.starter.chat.engine import Ask, Worker
+from convert.starter.chat.engine import Ask, ChatWorker
 from convert.starter.chat.pattern import matcher
 from convert.starter.chat.smalltalk import Intent
 from convert.starter.chat.vocabulary import KEYS, Action, schema
@@ -73,7 +73,7 @@ def handwritten() -> list[Case]:
     return [Case(one["text"], one["action"]) for one in map(json.loads, lines)]
 
 
-def score_requests(worker: Worker, cases: Sequence[Case], wanted: dict[str, Any] | None = None) -> Scored:
+def score_requests(worker: ChatWorker, cases: Sequence[Case], wanted: dict[str, Any] | None = None) -> Scored:
     """Answers under the grammar of `wanted`, the schema of actions unless given, greedily."""
     asks = [Ask(({"role": "user", "content": case.text},), schema() if wanted is None else wanted) for case in cases]
     wrong = []
@@ -92,14 +92,14 @@ def same(expected: Action, answer: str, keys: Sequence[str] = BAR_KEYS) -> bool:
     return isinstance(found, dict) and all(expected.get(key) == found.get(key) for key in keys)
 
 
-def exact_share(worker: Worker, cases: Sequence[Case]) -> float:
+def exact_share(worker: ChatWorker, cases: Sequence[Case]) -> float:
     """As `score_requests`, all keys of the action and no others."""
     asks = [Ask(({"role": "user", "content": case.text},), schema()) for case in cases]
     answers = worker.answers(asks)
     return sum(same(case.action, answer, KEYS) for case, answer in zip(cases, answers, strict=True)) / len(cases)
 
 
-def score_openers(worker: Worker, count: int = OPENERS, *, wording: bool = False) -> Scored:
+def score_openers(worker: ChatWorker, count: int = OPENERS, *, wording: bool = False) -> Scored:
     """Openers of conversation that training never draws, or with `wording` in ways of saying it that it never does: an
     answer of the opener's own kind is right."""
     rng = random.Random(_SEED)
@@ -122,7 +122,7 @@ def is_kind(name: str, answer: str) -> bool:
     return any(matcher(pattern).fullmatch(answer) for pattern in intent.answers)
 
 
-def score_questions(worker: Worker, count: int = QUESTIONS) -> Scored:
+def score_questions(worker: ChatWorker, count: int = QUESTIONS) -> Scored:
     """Questions about the status, two in three with the answer in the system message: word for word, or no data."""
     rng = random.Random(_SEED)
     asks: list[Ask] = []
@@ -149,7 +149,7 @@ def score_questions(worker: Worker, count: int = QUESTIONS) -> Scored:
     return Scored(count, count - len(wrong), tuple(wrong))
 
 
-def score_words(worker: Worker, count: int = QUESTIONS) -> float:
+def score_words(worker: ChatWorker, count: int = QUESTIONS) -> float:
     """Share of requests that are answered in words when no JSON is asked for, sampled as the API does by default."""
     cases = held_out_requests(count)
     asks = [

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from convert.quality.gates import Gate
 from convert.starter.chat import evaluation
-from convert.starter.chat.engine import Worker
+from convert.starter.chat.engine import ChatWorker
 from convert.starter.chat.evaluation import Scored
 
 GATES: Final = (
@@ -15,7 +15,7 @@ GATES: Final = (
 )
 
 
-def measure(worker: Worker) -> tuple[dict[str, Any], dict[str, Scored]]:
+def measure(worker: ChatWorker) -> tuple[dict[str, Any], dict[str, Scored]]:
     """The numbers of the manifest's `quality`, and what was wrong by name."""
     cases = evaluation.held_out_requests()
     scored = {

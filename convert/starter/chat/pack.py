@@ -20,7 +20,7 @@ from convert.quantization.quantize import write as write_quantized
 from convert.quantization.recipe import Recipe as Quantization
 from convert.starter.chat import gguf_file
 from convert.starter.chat.card import LICENSE, card
-from convert.starter.chat.engine import Worker
+from convert.starter.chat.engine import ChatWorker
 from convert.starter.chat.evaluation import Scored
 from convert.starter.chat.measure import GATES, measure
 from convert.starter.chat.model import Llama
@@ -30,7 +30,7 @@ from convert.starter.chat.training import Recipe, Trained
 LEVEL: Final = "Q8_0"
 VERSION: Final = "1"
 
-Judge = Callable[[Worker], tuple[dict[str, Any], dict[str, Scored]]]
+Judge = Callable[[ChatWorker], tuple[dict[str, Any], dict[str, Scored]]]
 
 
 def quantized(model: Llama, tokenizer: Tokenizer, target: Path) -> None:
@@ -64,7 +64,7 @@ def pack(
         quantized(trained.model, tokenizer, file)
         draft = plan_gguf(file, gguf_file.NAME, VERSION, probe_made(file, gguf_file.NAME)).draft
         say("measuring through the engine")
-        with Worker(file) as worker:
+        with ChatWorker(file) as worker:
             figures, scored = judge(worker)
             samples = transcripts(worker)
         text = card(

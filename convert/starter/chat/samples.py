@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from convert.starter.chat.engine import Ask, Worker
+from convert.starter.chat.engine import Ask, ChatWorker
 from convert.starter.chat.vocabulary import schema
 
 
@@ -42,12 +42,12 @@ SAMPLES: Final = (
 )
 
 
-def transcripts(worker: Worker) -> list[str]:
+def transcripts(worker: ChatWorker) -> list[str]:
     """Each conversation as lines of a model card, greedily answered."""
     return [_transcript(worker, sample) for sample in SAMPLES]
 
 
-def _transcript(worker: Worker, sample: Sample) -> str:
+def _transcript(worker: ChatWorker, sample: Sample) -> str:
     messages: list[dict[str, Any]] = [{"role": "system", "content": sample.system}] if sample.system else []
     lines = [f"*System: {' · '.join(sample.system.splitlines())}*"] if sample.system else []
     for text in sample.said:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from agent.errors import ArtifactError, EdgeAgentError, RequestError, UnavailableError
+from agent.errors import EdgeAgentError, RequestError, UnavailableError
 from agent.terminal import duration
+from convert.artifact import refuse_existing
 
 VOCABULARY: Final = 6000
 PAIRS_SEED: Final = 20_261
@@ -98,8 +99,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> None:
-    if given.out.exists():
-        raise ArtifactError(f"{given.out} exists already.", hint="Choose another place with --out, or remove it first.")
+    refuse_existing(given.out)
     least = {"--minutes": given.minutes, "--sentences": given.sentences, "--epochs": given.epochs}
     for name, value in least.items():
         if value is not None and value <= 0:

@@ -13,10 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from agent.errors import ArtifactError, EdgeAgentError, RequestError, UnavailableError
+from agent.errors import EdgeAgentError, RequestError, UnavailableError
 from agent.terminal import Progress, duration
+from convert.artifact import refuse_existing
 
 UTTERANCES: Final = 30_000
+REFINING_UTTERANCES: Final = 0.2
+"""Spoken for the second part, of those for the first."""
+REFINING_MINUTES: Final = 20 / 55
 LINE_EVERY_S: Final = 30.0
 
 
@@ -52,7 +56,7 @@ def _run(given: argparse.Namespace) -> int:
 
         from convert.starter.whisper import checkpoint
         from convert.starter.whisper.model import Recognizer, Shape
-        from convert.starter.whisper.training import Recipe, Training
+        from convert.starter.whisper.training import Recipe, Training, refining
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"Training needs {error.name}, which is not installed.",
@@ -71,7 +75,9 @@ def _run(given: argparse.Namespace) -> int:
         kept_out = _kept_out(given.keep_out)
         spoken = work / f"speech-{given.seed}-{given.utterances}-{language_id(kept_out)}"
         fill_bank(spoken, given.utterances, given.seed, kept_out, progress)
-    bank = Bank(spoken)
+        more = work / f"more-speech-{given.seed}-{given.utterances}-{language_id(kept_out)}"
+        fill_bank(more, round(given.utterances * REFINING_UTTERANCES), given.seed, kept_out, progress, more=True)
+    bank, wider = Bank(spoken), Bank(more)
     write_recordings(work / f"recordings-{given.seed}", given.seed)
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -82,9 +88,13 @@ def _run(given: argparse.Namespace) -> int:
     recipe = Recipe(seed=given.seed, **({} if given.minutes is None else {"minutes": given.minutes}))
     training = Training(Recognizer.new(tokenizer, Shape()), tokenizer, bank, recipe, work)
     training.run(_Lines())
-    checkpoint.save(training.averaged.whisper, tokenizer, work / "checkpoint")
+    second = refining(given.seed, recipe.minutes * REFINING_MINUTES)
+    refined = Training(training.averaged, tokenizer, wider, second, work / "refining")
+    refined.run(_Lines())
+    checkpoint.save(refined.averaged.whisper, tokenizer, work / "checkpoint")
     print("measuring", file=sys.stderr, flush=True)
-    made = Made(given.seed, recipe.minutes, training.used_s, len(bank), bank.hours)
+    used_s = training.used_s + refined.used_s
+    made = Made(given.seed, recipe.minutes, used_s, len(bank) + len(wider), bank.hours + wider.hours)
     manifest = pack(
         work / "checkpoint",
         given.out,
@@ -102,8 +112,7 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> None:
-    if given.out.exists():
-        raise ArtifactError(f"{given.out} exists already.", hint="Choose another place with --out, or remove it first.")
+    refuse_existing(given.out)
     if given.utterances < 1 or given.threads < 0 or (given.minutes is not None and given.minutes <= 0):
         raise RequestError("--utterances and --minutes must be above 0, --threads not below.")
 

@@ -23,25 +23,36 @@ LONGEST_S: Final = 7.0
 Progress = Callable[[int, int], None]
 
 
-def spoken_sentence(seed: int, place: int, kept_out: frozenset[str]) -> tuple[str, Samples] | None:
-    """Utterance number `place` of the seed; None where it is empty or longer than `LONGEST_S`."""
-    rng = random.Random(f"utterance {seed} {place}")
+def spoken_sentence(
+    seed: int, place: int, kept_out: frozenset[str], *, more: bool = False
+) -> tuple[str, Samples] | None:
+    """Utterance number `place` of the seed, in one of `more` voices or not; None where it is empty or longer than
+    `LONGEST_S`."""
+    rng = random.Random(f"{'more ' if more else ''}utterance {seed} {place}")
     text = training_sentence(rng, kept_out)
-    samples = speak(text, draw_voice(rng))
+    samples = speak(text, draw_voice(rng, more=more))
     return None if samples is None or len(samples) > LONGEST_S * RATE_HZ else (text, samples)
 
 
 def fill_bank(
-    folder: Path, count: int, seed: int, kept_out: frozenset[str], progress: Progress, *, workers: int = 2
+    folder: Path,
+    count: int,
+    seed: int,
+    kept_out: frozenset[str],
+    progress: Progress,
+    *,
+    more: bool = False,
+    workers: int = 2,
 ) -> None:
-    """Speak `count` sentences into `folder`, in files of `PART`; files that are there stay."""
+    """Speak `count` sentences into `folder`, in files of `PART`; files that are there stay. `more` as in
+    `draw_voice`."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, count, PART):
             path = folder / f"{start:06d}.npz"
             places = range(start, min(start + PART, count))
             if not path.is_file():
-                made = pool.map(lambda place: spoken_sentence(seed, place, kept_out), places)
+                made = pool.map(lambda place: spoken_sentence(seed, place, kept_out, more=more), places)
                 kept = [one for one in made if one is not None]
                 part = path.with_suffix(".part")
                 with part.open("wb") as file:

@@ -95,6 +95,11 @@ def measure(artifact: Path, recordings: Path, silent: Sequence[Signal], *, threa
     }
 
 
+def heard_text(model: WhisperModel, audio: Signal) -> str:
+    """What it writes of a recording, in a window as long as that. Empty for silence."""
+    return _text(model, audio, _frames(audio))
+
+
 def _frames(audio: Signal) -> int:
     """Of a window that fits: even, as the encoder halves it."""
     seconds = max(LEAST_WINDOW_S, len(audio) / RATE_HZ + MARGIN_S)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
@@ -20,6 +22,9 @@ LETTERS: Final = " abcdefghijklmnopqrstuvwxyz"
 START_SCALE: Final = 0.06
 """Of the first weights. With the library's 0.02 the sinusoids that stand for positions drown the sound, and the decoder
 learns the language without listening."""
+
+WARPS: Final = tuple(step / 50 for step in range(42, 60))
+"""Of the frequencies: vocal tract length perturbation (Jaitly and Hinton, 2013), which makes new speakers of a few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ class Recognizer(nn.Module):
         self.whisper = whisper
         self.letters = nn.Linear(whisper.config.d_model, len(LETTERS) + 1)
         self.register_buffer("filters", torch.from_numpy(mel_filters(MELS)), persistent=False)
+        self.register_buffer("warped", _warped(mel_filters(MELS)), persistent=False)
         self.register_buffer("window", torch.hann_window(FFT_SAMPLES), persistent=False)
 
     @classmethod
@@ -75,10 +81,13 @@ class Recognizer(nn.Module):
         nn.init.normal_(decoder.embed_positions.weight, std=0.02)
         return cls(whisper)
 
-    def log_mel(self, audio: Tensor) -> Tensor:
-        """float32 [B, samples] -> [B, 80, frames of 10 ms], scaled as openai/whisper's audio.py does."""
+    def log_mel(self, audio: Tensor, warps: Tensor | None = None) -> Tensor:
+        """float32 [B, samples] -> [B, 80, frames of 10 ms], scaled as openai/whisper's audio.py does. `warps`, int64
+        [B], are places in `WARPS`: each window as a vocal tract of another length would have it.
+        """
         spectrum = torch.stft(audio, FFT_SAMPLES, HOP_SAMPLES, window=self.window, return_complex=True)
-        mel = torch.clamp(self.filters @ spectrum[..., :-1].abs().square(), min=1e-10).log10()
+        filters = self.filters if warps is None else self.warped[warps]
+        mel = torch.clamp(filters @ spectrum[..., :-1].abs().square(), min=1e-10).log10()
         return (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8) + 4) / 4
 
     def encode(self, mel: Tensor) -> Tensor:
@@ -98,3 +107,14 @@ class Recognizer(nn.Module):
         heard = self.encode(mel)
         states = self.whisper.model.decoder(input_ids=tokens, encoder_hidden_states=heard, use_cache=False)[0]
         return self.whisper.proj_out(states), functional.log_softmax(self.letters(heard).float(), -1)
+
+
+def _warped(filters: npt.NDArray[np.float32]) -> Tensor:
+    """[80, bins] -> [warps, 80, bins]: filters that hear at `bin` what is at `bin * warp`."""
+    bins = np.arange(filters.shape[1])
+    made = []
+    for warp in WARPS:
+        source = np.minimum(bins * warp, bins[-1])
+        near = np.maximum(0, 1 - np.abs(source[:, None] - bins[None])).astype(np.float32)
+        made.append(filters @ near)
+    return torch.from_numpy(np.stack(made))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convert.starter.muon import Muon
-from convert.starter.whisper.model import LETTERS, Recognizer
+from convert.starter.whisper.model import LETTERS, WARPS, Recognizer
 from convert.starter.whisper.scenes import Scene, Utterances, draw_scene
 from convert.starter.whisper.tokens import END, Form, target, token_id
 
@@ -51,6 +51,25 @@ class Recipe:
     average_every_steps: int = 20
     checkpoint_every_s: float = 120.0
     windows: tuple[tuple[int, int, float], ...] = WINDOWS
+    ctc: tuple[tuple[float, float], ...] = ((0.15, 1.0), (0.6, 0.4), (1.0, 0.2))
+    """Until this share of the time, this weight of the CTC loss."""
+    warp_share: float = 0.0
+    """Of the windows: as another vocal tract would have them."""
+
+
+def refining(seed: int, minutes: float) -> Recipe:
+    """A second, gentler part, on more voices: what the first one learned of three voices of a synthesizer does not
+    carry over to a fourth."""
+    return Recipe(
+        seed=seed + 1,
+        minutes=minutes,
+        rate=5e-4,
+        matrix_rate=0.007,
+        easy_share=0.0,
+        average_share=0.35,
+        ctc=((1.0, 0.2),),
+        warp_share=0.6,
+    )
 
 
 class Watch(Protocol):
@@ -71,6 +90,7 @@ class Training:
         self._tokenizer = tokenizer
         self._bank = bank
         self._recipe = recipe
+        folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / CHECKPOINT
         self._rng = np.random.default_rng(recipe.seed)
         self._step = 0
@@ -118,7 +138,8 @@ class Training:
         window_s, size, _ = recipe.windows[which]
         scenes = [draw_scene(self._bank, window_s, rng, easy=easy) for _ in range(size)]
         with torch.no_grad():
-            mel = self.recognizer.log_mel(torch.from_numpy(np.stack([scene.audio for scene in scenes])))
+            audio = torch.from_numpy(np.stack([scene.audio for scene in scenes]))
+            mel = self.recognizer.log_mel(audio, self._warps(size))
         if not easy:
             mask_bands(mel, rng)
         forms = [self._form() for _ in scenes]
@@ -130,7 +151,7 @@ class Training:
             logits.float().transpose(1, 2), labels, ignore_index=-100, label_smoothing=SMOOTHING
         )
         ctc = ctc_loss(letters, scenes)
-        weight = 1.0 if share < 0.15 else 0.4 if share < 0.6 else 0.2
+        weight = next((weight for until, weight in recipe.ctc if share < until), recipe.ctc[-1][1])
         self.recognizer.zero_grad(set_to_none=True)
         (entropy + weight * ctc).backward()
         nn.utils.clip_grad_norm_(self.recognizer.parameters(), 1.0)
@@ -139,6 +160,12 @@ class Training:
                 group["lr"] = rate * rate_share(self._step, share)
             optimizer.step()
         return float(entropy.detach()), float(ctc.detach())
+
+    def _warps(self, count: int) -> Tensor | None:
+        if not self._recipe.warp_share:
+            return None
+        warped = self._rng.random(count) < self._recipe.warp_share
+        return torch.from_numpy(np.where(warped, self._rng.integers(0, len(WARPS), count), WARPS.index(1.0)))
 
     def _form(self) -> Form:
         chance = self._rng.random()

@@ -20,10 +20,18 @@ VARIANTS: Final = (
     *("", "m1", "m2", "m3", "m4", "m5", "m6", "f1", "f2", "f3", "f4", "Alex", "Alicia", "Andy", "Annie", "Gene"),
     *("Michael", "linda", "max", "paul", "quincy", "edward", "klatt"),
 )
+MORE_VARIANTS: Final = (
+    *("Adam", "Andrea", "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "Denis", "Diogo", "ed"),
+    *("edward2", "Gene2", "gustave", "Henrique", "Hugo", "iven", "iven3", "Jacky", "john", "kaukovalta", "marcelo"),
+    *("Marco", "Mario", "michel", "miguel", "Nguyen", "pablo", "pedro", "rob", "robert", "robosoft", "robosoft4"),
+    *("RicishayMax", "sandro", "shelby", "travis", "victor", "zac", "anika", "norbert", "grandma", "grandpa"),
+    *("klatt4", "klatt5", "m8", "Storm"),
+)
 HELD_OUT_VARIANTS: Final = ("m7", "f5", "Lee", "steph", "Mike", "klatt2")
 FLITE: Final = ("slt", "awb", "kal16")
 HELD_OUT_FLITE: Final = ("rms",)
 FLITE_SHARE: Final = 0.38
+MORE_FLITE_SHARE: Final = 0.6
 LOUD: Final = 0.01
 """Of full scale: what is softer at the ends is silence."""
 LIMIT_S: Final = 20.0
@@ -49,12 +57,14 @@ class Voice:
         return ["espeak-ng", "-v", self.name, "-s", f"{self.rate:.0f}", "-p", f"{self.pitch:.0f}", "--stdout", text]
 
 
-def draw_voice(rng: random.Random, *, held_out: bool = False) -> Voice:
-    """One of those that train, or with `held_out` one that never does."""
-    if rng.random() < FLITE_SHARE:
+def draw_voice(rng: random.Random, *, held_out: bool = False, more: bool = False) -> Voice:
+    """One of those that train, or with `held_out` one that never does. `more` draws from twice as many voices that
+    train, and from slower and faster ones."""
+    if rng.random() < (MORE_FLITE_SHARE if more else FLITE_SHARE):
         name = rng.choice(HELD_OUT_FLITE if held_out else FLITE)
-        return Voice("flite", name, rng.uniform(0.8, 1.25), rng.uniform(85, 220))
-    variant = rng.choice(HELD_OUT_VARIANTS if held_out else VARIANTS)
+        stretch = rng.uniform(0.7, 1.5) if more else rng.uniform(0.8, 1.25)
+        return Voice("flite", name, stretch, rng.uniform(85, 220))
+    variant = rng.choice(HELD_OUT_VARIANTS if held_out else (*VARIANTS, *MORE_VARIANTS) if more else VARIANTS)
     name = rng.choice(ACCENTS) + (f"+{variant}" if variant else "")
     return Voice("espeak-ng", name, rng.uniform(115, 205), rng.uniform(22, 78))
 

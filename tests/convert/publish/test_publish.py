@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from datetime import UTC, datetime, timedelta
@@ -145,6 +146,21 @@ def test_without_enough_space_nothing_is_begun(repository: Repository, monkeypat
         repository.publish("1")
 
 
+def test_more_than_a_small_device_should_read_is_refused(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.publish("1")
+    repository.publish("2")
+    size = max(path.stat().st_size for path in (repository.path / "metadata").glob("*.targets.json"))
+    monkeypatch.setattr("convert.publish.session.METADATA_LIMIT_BYTES", size + 100)
+    with pytest.raises(ArtifactError, match="The metadata of targets would have") as caught:
+        repository.publish("3")
+    assert "--keep" in caught.value.hint
+    assert repository.device().latest() == "2"
+    repository.publish("3", keep=2)
+    assert repository.device().latest() == "3"
+
+
 def test_one_at_a_time(repository: Repository) -> None:
     def while_publishing(step: str) -> None:
         with pytest.raises(ArtifactError, match="Another command"):
@@ -209,10 +225,10 @@ def test_the_latest_of_a_frozen_mirror_expires(repository: Repository) -> None:
 
 
 def test_a_broken_disk_is_an_error_of_the_system(repository: Repository) -> None:
-    def full(step: str) -> None:
+    def broken(step: str) -> None:
         if step.startswith("write"):
-            raise OSError(28, os.strerror(28), "model.onnx")
+            raise OSError(errno.EIO, os.strerror(errno.EIO), "model.onnx")
 
-    with pytest.raises(OSError, match="No space left"):
-        repository.publish("1", on_step=full)
+    with pytest.raises(OSError, match="Input/output error"):
+        repository.publish("1", on_step=broken)
     assert repository.device().latest() is None

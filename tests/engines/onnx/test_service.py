@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent.engines.onnx.embedding import Embedder
-from agent.runtime.wire import OnnxOptions
+from agent.runtime.wire.options import OnnxOptions
 from convert.cli import main
 from tests.convert.embed.small_encoders import CASES, TEXTS, VOCABULARY, write_encoder
 from tests.engines.worker_process import Answer, WorkerProcess

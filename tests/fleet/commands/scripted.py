@@ -87,10 +87,16 @@ class NoteOperation(Operation[NoteArgs]):
         self.begun: list[str] = []
         self.done: list[str] = []
         self.cancelled: list[str] = []
+        self.withdrawn: list[str] = []
         self._gates: dict[str, asyncio.Event] = {}
 
     def release(self, name: str) -> None:
         self._gates.setdefault(name, asyncio.Event()).set()
+
+    async def withdraw(self, args: NoteArgs) -> None:
+        self.withdrawn.append(args.text)
+        if args.fail:
+            raise RequestError("It cannot be taken back.")
 
     async def run(self, args: NoteArgs, *, pieces: Pieces) -> Mapping[str, Any]:
         self.begun.append(args.text)

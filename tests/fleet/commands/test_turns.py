@@ -127,9 +127,27 @@ async def test_clearing_its_topic_cancels_what_waits_and_what_runs(path: Path) -
             assert (end["status"], end["code"]) == ("failed", "cancelled")
             last = desk.line.on(TOPICS.command("note", id))[-1]
             assert not last.retain  # the topic stays clear
-        assert (note.begun, note.cancelled) == (["runs"], ["runs"])
+        assert (note.begun, note.cancelled, note.withdrawn) == (["runs"], ["runs"], ["runs"])
         await desk.send("note", "next", {"text": "next"})
         await desk.end("note", "next")
+
+
+async def test_what_cannot_be_taken_back_ends_the_command_all_the_same(path: Path) -> None:
+    note = NoteOperation()
+    async with station(path, note) as desk:
+        await desk.send("note", "1", {"text": "a", "wait": "for ever", "fail": True})
+        await desk.state("note", "1", "executing")
+        await desk.send("note", "1", b"")
+        assert (await desk.end("note", "1"))["code"] == "cancelled"
+    assert note.withdrawn == ["a"]
+
+
+async def test_the_end_of_the_daemon_takes_nothing_back(path: Path) -> None:
+    note = NoteOperation()
+    async with station(path, note) as desk:
+        await desk.send("note", "1", {"text": "a", "wait": "for ever"})
+        await desk.state("note", "1", "executing")
+    assert (note.cancelled, note.withdrawn) == (["a"], [])
 
 
 async def test_a_cancelled_command_that_comes_again_stays_cancelled(path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,6 +14,11 @@ import msgspec
 from agent.errors import EdgeAgentError, NotConnectedError
 from agent.fleet.link.messages import Publication
 from agent.fleet.telemetry.clock import Clock
+from agent.fleet.telemetry.outbox import Outbox
+from agent.fleet.telemetry.raised import RaisedAlarms
+from agent.fleet.telemetry.sample import Kind
+from agent.fleet.telemetry.sender import Sender, SenderOptions
+from agent.fleet.telemetry.state import OutboxLimits
 from agent.fleet.topics import Topics
 
 TOPICS = Topics("te", "d")
@@ -81,6 +88,52 @@ class ScriptedLink:
             for message in self.of(TOPICS.measurement(type))
             for index in range(len(message["samples"]))
         ]
+
+
+class Device:
+    """An outbox and its sender, at work."""
+
+    def __init__(self, outbox: Outbox, link: ScriptedLink, sender: Sender, raised: RaisedAlarms, time: Time) -> None:
+        self.outbox, self.link, self.sender, self.raised, self.time = outbox, link, sender, raised, time
+
+    async def record(self, *numbers: int, type: str = "board", kind: Kind = Kind.MEASUREMENT) -> None:
+        for n in numbers:
+            self.outbox.record(kind, type, {"n": n})
+        await self.outbox.maintain()
+
+    def acknowledge(self, seq: int, type: str = "board", **more: Any) -> None:
+        self.sender.acknowledged(msgspec.json.encode({"type": type, "seq": seq, **more}))
+
+    async def settled(self) -> None:
+        """Whatever can go has gone."""
+        for _ in range(3):
+            await asyncio.sleep(0.02)
+
+    async def later(self, seconds: float) -> None:
+        """The sender looks again because something has come."""
+        self.time.pass_s(seconds)
+        self.outbox.arrived.set()
+        await self.settled()
+
+
+@asynccontextmanager
+async def device(
+    path: Path, *, connected: bool = True, busy: Callable[[], bool] = lambda: False, **options: Any
+) -> AsyncIterator[Device]:
+    time, link = Time(), ScriptedLink()
+    outbox = Outbox(path, clock=time.clock, limits=OutboxLimits(flush_s=60))
+    await outbox.open()
+    raised = RaisedAlarms(TOPICS, [])
+    sender = Sender(link, outbox, TOPICS, SenderOptions(**options), clock=time.clock, raised=raised, busy=busy)
+    task = asyncio.create_task(sender.run())
+    if connected:
+        sender.connected()
+    try:
+        yield Device(outbox, link, sender, raised, time)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await outbox.close()
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -1,69 +1,17 @@
 from __future__ import annotations
 
-import asyncio
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from agent.errors import PublishRefusedError, TooLargeError
-from agent.fleet.telemetry.outbox import Outbox
-from agent.fleet.telemetry.raised import RaisedAlarms
 from agent.fleet.telemetry.sample import Kind
-from agent.fleet.telemetry.sender import YIELD_S, Sender, SenderOptions
-from agent.fleet.telemetry.state import OutboxLimits
-from tests.fleet.telemetry.device import TOPICS, ScriptedLink, Time, until
+from tests.fleet.telemetry.device import TOPICS, device, until
 
 M, E, A = Kind.MEASUREMENT, Kind.EVENT, Kind.ALARM
-
-
-class Device:
-    def __init__(self, outbox: Outbox, link: ScriptedLink, sender: Sender, raised: RaisedAlarms, time: Time) -> None:
-        self.outbox, self.link, self.sender, self.raised, self.time = outbox, link, sender, raised, time
-
-    async def record(self, *numbers: int, type: str = "board", kind: Kind = M) -> None:
-        for n in numbers:
-            self.outbox.record(kind, type, {"n": n})
-        await self.outbox.maintain()
-
-    def acknowledge(self, seq: int, type: str = "board", **more: Any) -> None:
-        self.sender.acknowledged(msgspec.json.encode({"type": type, "seq": seq, **more}))
-
-    async def settled(self) -> None:
-        """Whatever can go has gone."""
-        for _ in range(3):
-            await asyncio.sleep(0.02)
-
-    async def later(self, seconds: float) -> None:
-        """The sender looks again because something has come."""
-        self.time.pass_s(seconds)
-        self.outbox.arrived.set()
-        await self.settled()
-
-
-@asynccontextmanager
-async def device(
-    path: Path, *, connected: bool = True, busy: Callable[[], bool] = lambda: False, **options: Any
-) -> AsyncIterator[Device]:
-    time, link = Time(), ScriptedLink()
-    outbox = Outbox(path, clock=time.clock, limits=OutboxLimits(flush_s=60))
-    await outbox.open()
-    raised = RaisedAlarms(TOPICS, [])
-    sender = Sender(link, outbox, TOPICS, SenderOptions(**options), clock=time.clock, raised=raised, busy=busy)
-    task = asyncio.create_task(sender.run())
-    if connected:
-        sender.connected()
-    try:
-        yield Device(outbox, link, sender, raised, time)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await outbox.close()
 
 
 @pytest.fixture
@@ -235,17 +183,6 @@ async def test_a_refusal_is_tried_again_later_and_holds_up_nothing_else(
         await until(lambda: d.link.seqs() == [1])
 
 
-async def test_a_backlog_yields_to_whoever_is_served(path: Path) -> None:
-    async with device(path, connected=False, message_bytes=1000, busy=lambda: True) as d:
-        await d.record(*range(200))
-        d.sender.connected()
-        await d.settled()
-        assert len(d.link.taken) == 1
-        for count in range(2, 6):
-            await d.later(YIELD_S + 0.05)
-            assert len(d.link.taken) == count
-
-
 async def test_measurements_wait_for_company_if_asked_to_events_do_not(path: Path) -> None:
     async with device(path, batch_s=10) as d:
         await d.record(1)
@@ -296,18 +233,6 @@ async def test_raised_alarms_are_retained_cleared_and_said_again_on_each_connect
             (topic, b"", True),
             (topic, b"", True),
         ]
-
-
-async def test_while_the_device_is_busy_alarms_go_first_then_events(path: Path) -> None:
-    async with device(path, connected=False, busy=lambda: True) as d:
-        await d.record(*range(10))
-        await d.record(1, type="model", kind=E)
-        await d.record(1, type="alarm", kind=A)
-        d.sender.connected()
-        for _ in range(3):
-            await d.later(YIELD_S + 0.05)
-        topics = [publication.topic for publication in d.link.taken]
-        assert topics == [TOPICS.event("alarm"), TOPICS.event("model"), TOPICS.measurement("board")]
 
 
 async def test_a_database_made_anew_while_it_runs_begins_another_numbering(path: Path) -> None:

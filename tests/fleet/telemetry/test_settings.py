@@ -31,7 +31,7 @@ def test_defaults() -> None:
     assert measured(settings) == dict(MEASURED)
     assert rules(settings, Heat()) == alarm_rules(Heat())
     assert outbox_limits(settings).cap_bytes == 16 * 1024 * 1024
-    assert sender_options(settings).message_bytes == 32 * 1024
+    assert sender_options(settings).message_bytes == 120 * 1024
 
 
 def test_everything_set() -> None:

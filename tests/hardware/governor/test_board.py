@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import governor_rows
-from benchmarks.governor_board import Physics, fit
+from benchmarks.governor_board import Board, Physics, fit
 
 
 def test_the_simulation_warms_up_like_the_real_board() -> None:
@@ -21,10 +21,34 @@ def test_four_threads_read_and_draw_what_was_measured() -> None:
 
 @pytest.mark.parametrize("clock", [False, True])
 @pytest.mark.parametrize("ambient_celsius", [10.0, 25.0, 38.0])
-@pytest.mark.parametrize("throttle", ["gradual", "abrupt"])
+@pytest.mark.parametrize("throttle", ["firmware", "abrupt"])
 def test_two_hours_below_the_hard_limit_with_few_changes(ambient_celsius: float, throttle: str, clock: bool) -> None:
     physics = Physics(ambient_celsius=ambient_celsius, throttle=throttle)  # type: ignore[arg-type]
     run = governor_rows.governed(physics, clock=clock, seconds=7200)
     assert run.most_celsius <= governor_rows.BOUNDS.hard_celsius
     assert run.changes_per_hour(7200) <= 6
     assert run.tokens_per_s > 5
+
+
+@pytest.mark.parametrize("clock", [False, True])
+@pytest.mark.parametrize("name", governor_rows.VARIANTS)
+def test_by_default_it_costs_no_speed_where_the_board_keeps_itself_cool_enough(name: str, clock: bool) -> None:
+    physics = governor_rows.VARIANTS[name]
+    alone, run = governor_rows.ungoverned(physics), governor_rows.governed(physics, clock=clock)
+    assert run.most_celsius <= governor_rows.BOUNDS.hard_celsius
+    if alone.most_celsius <= governor_rows.BOUNDS.hard_celsius:
+        assert run.tokens_per_s >= governor_rows.LEAST_RATIO * alone.tokens_per_s
+
+
+def test_a_board_that_drops_its_clock_far_down_is_faster_when_it_is_held_below_that() -> None:
+    physics = governor_rows.VARIANTS["abrupt throttling to 600 MHz"]
+    alone, run = governor_rows.ungoverned(physics), governor_rows.governed(physics, clock=True)
+    assert run.tokens_per_s >= 1.15 * alone.tokens_per_s
+
+
+def test_the_firmware_does_not_heed_a_lower_limit_while_it_throttles() -> None:
+    board = Board(Physics(), cap_mhz=1500.0)
+    board.celsius = 82.0
+    assert board.mhz == 2300.0
+    board.celsius = 79.9
+    assert board.mhz == 1500.0

@@ -10,6 +10,7 @@ import pytest
 from agent.errors import UnavailableError
 from agent.hardware.governor.clock import ClockLimit
 from agent.hardware.governor.decision import Bounds, Decision, Readings
+from agent.hardware.governor.found_clock import FoundClock
 from agent.hardware.governor.ladder import build
 from agent.hardware.governor.loop import GovernorLoop
 from agent.hardware.governor.policy import Governor
@@ -49,6 +50,56 @@ def test_the_clock_is_lowered_in_proportion_and_given_back(tmp_path: Path) -> No
     limit.set(408)
     limit.set(None)
     assert [(folder / f"policy{number}/scaling_max_freq").read_text() for number in (0, 4)] == ["1800000", "2400000"]
+
+
+def limits(folder: Path) -> list[str]:
+    return [(folder / f"policy{number}/scaling_max_freq").read_text().strip() for number in (0, 4)]
+
+
+def test_what_a_killed_process_has_lowered_the_next_one_gives_back(tmp_path: Path) -> None:
+    folder, file = clocks(tmp_path), tmp_path / "state/clock.json"
+    killed = ClockLimit(tmp_path, memory=FoundClock(file, "this boot"))
+    assert not file.exists()
+    killed.set(1200)
+    killed.set(408)
+    assert limits(folder) == ["306000", "408000"]
+    for _ in range(2):  # also where the next one is killed before it lowers anything
+        following = ClockLimit(tmp_path, memory=FoundClock(file, "this boot"))
+        assert (limits(folder), file.exists()) == (["1800000", "2400000"], False)
+    assert following.choices_mhz()[0] == 2400
+    following.set(1200)
+    following.set(None)
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        pytest.param('{"boot_id": "another", "khz": {"policy4": 2600000}}', "2400000", id="of an earlier boot"),
+        pytest.param('{"boot_id": "this boot", "khz": {"policy4": 1200000}}', "2400000", id="raised since then"),
+        pytest.param('{"boot_id": "this boot", "khz": {"policy9": 1}}', "2400000", id="another policy"),
+        pytest.param('{"boot_id": "this boot", "khz": {"policy4": "fast"}}', "2400000", id="no number"),
+        pytest.param('{"boot_id": "this boot"', "2400000", id="half written"),
+        pytest.param("[1]", "2400000", id="something else"),
+        pytest.param('{"boot_id": "this boot", "khz": {"policy4": 2600000}}', "2600000", id="lowered by us"),
+    ],
+)
+def test_what_is_remembered_is_only_believed_where_it_can_be(tmp_path: Path, left: str, expected: str) -> None:
+    folder, file = clocks(tmp_path), tmp_path / "clock.json"
+    file.write_text(left)
+    ClockLimit(tmp_path, memory=FoundClock(file, "this boot"))
+    assert limits(folder)[1] == expected
+
+
+def test_a_state_folder_that_cannot_be_written_keeps_nobody_from_cooling_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = clocks(tmp_path)
+    (tmp_path / "state").write_text("a file")
+    limit = ClockLimit(tmp_path, memory=FoundClock(tmp_path / "state/clock.json", "this boot"))
+    limit.set(1200)
+    assert limits(folder) == ["900000", "1200000"]
+    assert "stays low until a reboot" in caplog.text
 
 
 def test_clocks_without_a_list_are_steps_of_200_mhz(tmp_path: Path) -> None:
@@ -141,12 +192,12 @@ async def test_the_loop_applies_what_changes_tries_again_and_gives_the_clock_bac
     await loop.step()
     await loop.step()
     assert [decision.rung for decision in applied] == [0]
-    celsius[0] = 80.5
+    celsius[0] = 81.2
     await loop.step()
     assert (applied[-1].max_mhz, loop.changes) == (1800, 1)
     assert (folder / "policy4/scaling_max_freq").read_text() == "1800000"
     assert loop.decision is not None
-    assert "80 °C" in loop.decision.reason
+    assert "81 °C" in loop.decision.reason
 
     task = asyncio.create_task(loop.run())
     await asyncio.sleep(0.02)

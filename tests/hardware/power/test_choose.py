@@ -46,8 +46,9 @@ def test_what_the_user_gives_comes_first(tmp_path: Path) -> None:
     broken = choose_meter("none", tmp_path, run=lambda command: None, command=["plug-watts"])
     assert broken.meter is not None
     assert "may not be run" in broken.reason
-    plug = PushedMeter("topic plugs/pi")
-    assert choose_meter("pmic", tmp_path, pushed=plug).meter is plug
+    plug = PushedMeter("topic plugs/pi", stale_s=120)
+    chosen = choose_meter("pmic", tmp_path, pushed=plug)
+    assert (chosen.meter, chosen.longest_gap_s) == (plug, 120)  # a plug that speaks once a minute is no gap
 
 
 @pytest.mark.parametrize(

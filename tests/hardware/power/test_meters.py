@@ -310,8 +310,28 @@ def test_what_plugs_send(payload: bytes, watts: float | None) -> None:
         assert pushed.parse_payload(payload) == watts
 
 
+@pytest.mark.parametrize(
+    ("payload", "key", "watts"),
+    [
+        pytest.param(b'{"ENERGY": {"Power": 7}, "power": 1}', "ENERGY.Power", 7.0, id="the key, not the usual places"),
+        pytest.param(b'{"params": {"switch:0": {"apower": 8.5}}}', "params.switch:0.apower", 8.5, id="Shelly's events"),
+        pytest.param(b'{"emeters": [{"power": 1}, {"power": 2}]}', "emeters.1.power", 2.0, id="a place in an array"),
+        pytest.param(b'{"emeters": []}', "emeters.0.power", None, id="beyond the array"),
+        pytest.param(b'{"power": 3}', "watts", None, id="no such key"),
+        pytest.param(b"3", "watts", None, id="a number alone where a key was named"),
+        pytest.param(b'{"watts": {"now": 3}}', "watts", None, id="no number there"),
+    ],
+)
+def test_where_the_watts_are_can_be_said(payload: bytes, key: str, watts: float | None) -> None:
+    if watts is None:
+        with pytest.raises(RequestError, match="is no power reading"):
+            pushed.parse_payload(payload, key)
+    else:
+        assert pushed.parse_payload(payload, key) == watts
+
+
 def test_pushed_readings_keep_their_time_and_grow_old() -> None:
-    meter = PushedMeter("plug", longest_age_s=30)
+    meter = PushedMeter("plug", stale_s=30)
     with pytest.raises(UnavailableError, match="not sent any"):
         meter.read(0.0)
     meter.push(6.5, 100.0)

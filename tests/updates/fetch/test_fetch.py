@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from agent.errors import ModelNotFoundError, UpdateError
+from agent.updates.fetch.behind import NICE
 from agent.updates.fetch.child import Child
 from agent.updates.fetch.fetch import Fetch, FetchOptions
 from agent.updates.fetch.listing import Listing
@@ -24,12 +25,19 @@ from agent.updates.fetch.part import PartialFile, boot_id
 from agent.updates.fetch.places import index_path
 from agent.updates.fetch.wire import Advanced, Allow, Download
 from agent.updates.parts import Allowance, Progress, Resolved, Wanted
+from benchmarks.process import children
 from tests.convert.publish.published import Repository
 from tests.updates.fetch.device import FetchingDevice, contents
 from tests.updates.fetch.web import Web
 
 MODEL = np.random.default_rng(3).bytes(3_000_000)
 EVERYTHING = Allowance()
+
+
+def command_of(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    return ""
 
 
 @pytest.fixture
@@ -120,6 +128,20 @@ async def test_at_the_end_of_the_budget_it_holds_until_there_is_more(
     assert seen[-1].bytes_done == len(MODEL)
 
 
+async def test_whoever_is_served_goes_before_it(fetch: Fetch, device: FetchingDevice) -> None:
+    resolved = await fetch.resolve(Wanted(name="toy"))
+    fetching = fetch.fetch(resolved, device.into, allowance=lambda: Allowance(bytes_per_s=200_000.0))
+    async for _ in fetching:
+        (pid,) = started = [pid for pid in children(os.getpid()) if "agent.updates.fetch" in command_of(pid)]
+        assert os.getpriority(os.PRIO_PROCESS, pid) == NICE, started
+        assert os.sched_getscheduler(pid) == os.SCHED_BATCH
+        group = Path(f"/proc/{pid}/autogroup")
+        if group.exists():  # noqa: ASYNC240 - /proc
+            assert group.read_text().endswith(f"nice {NICE}\n")  # noqa: ASYNC240
+        break
+    await fetching.aclose()
+
+
 async def test_killed_at_any_moment_a_chunk_at_most_is_fetched_again(
     fetch: Fetch, device: FetchingDevice, repository: Repository
 ) -> None:
@@ -172,6 +194,7 @@ async def test_killed_at_any_moment_a_chunk_at_most_is_fetched_again(
 def test_a_child_ends_with_its_daemon(device: FetchingDevice, tmp_path: Path) -> None:
     program = """
 import asyncio, sys
+from agent.updates.fetch.behind import NICE
 from agent.updates.fetch.child import Child
 from agent.updates.fetch.wire import Repository, Resolve
 async def main():

@@ -15,7 +15,8 @@ from typing import Any
 from agent.runtime.service import Runtime
 from agent.runtime.spec import Limits, ModelSpec
 from agent.runtime.stream import Stream
-from agent.runtime.wire import Delta, Generate, LlamaOptions, Sampling
+from agent.runtime.wire.generation import Delta, Generate, Sampling
+from agent.runtime.wire.options import LlamaOptions
 from agent.store.layout import StoredModel
 from agent.store.manifest import ArtifactFile, Manifest, MemoryNeed, encode_manifest
 from agent.store.store import Store

@@ -18,7 +18,8 @@ from typing import Any
 from agent.engines import worker
 from agent.engines.connection import Connection
 from agent.errors import EngineError
-from agent.runtime.wire import LoadModel, Request
+from agent.runtime.wire.loading import LoadModel
+from agent.runtime.wire.messages import Request
 
 FOREVER_S = 3600.0
 _real_load = worker.load

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from agent.errors import ArtifactError
-from agent.runtime.wire import Embed, Generate, Transcribe
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.generation import Generate
+from agent.runtime.wire.transcription import Transcribe
 from agent.store.manifest import ArtifactFile, Manifest, MemoryNeed
 from agent.updates.trial.golden import (
     FILE,

@@ -10,6 +10,7 @@ import pytest
 
 from agent.updates.trial.golden import Gates
 from agent.updates.trial.judge import Answers, Measured, judge
+from agent.updates.trial.probation import Load, load_of
 from tests.updates.trial.test_probation import LIMITS
 
 MIB = 1024 * 1024
@@ -93,7 +94,21 @@ def test_a_speed_that_could_not_be_measured_is_said_and_does_not_count() -> None
     for candidate, running in ((replace(GOOD, rate_per_s=None), RUNNING), (GOOD, replace(RUNNING, rate_per_s=None))):
         verdict = judge(candidate, Answers(), running=running, gates=Gates(), limits=LIMITS, notes=("A note.",))
         assert verdict.passed
-        assert verdict.reasons == ("A note.", "Its speed was not compared: there was no quiet moment to measure in.")
+        assert verdict.reasons[0] == "A note."
+        assert verdict.reasons[1].startswith("Its speed was not compared: there was no quiet moment to measure in, and")
+        assert load_of(verdict.figures) is None
+
+
+def test_without_a_quiet_moment_it_is_left_to_probation() -> None:
+    busy = replace(RUNNING, rate_per_s=None, load_rate_per_s=12.345, load_unit="tokens")
+    verdict = judge(
+        replace(GOOD, rate_per_s=None), Answers(), running=busy, gates=Gates(least_speed_ratio=0.9), limits=LIMITS
+    )
+    assert verdict.passed
+    assert "on probation it is compared with the 12.35 tokens a second" in verdict.reasons[0]
+    assert load_of(verdict.figures) == Load(rate_per_s=12.35, unit="tokens", least_ratio=0.9)
+    quiet = judge(GOOD, Answers(), running=replace(busy, rate_per_s=20.0), gates=Gates(), limits=LIMITS)
+    assert (quiet.figures["speed_ratio"], load_of(quiet.figures)) == (0.95, None)
 
 
 def test_the_figures_are_plain_values_for_the_fleet() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.updates.parts import Health, Limits
-from agent.updates.trial.probation import outcome
+from agent.updates.trial.probation import Load, load_of, outcome
 
 LIMITS = Limits(
     speed_ratio=0.5,
@@ -43,3 +43,42 @@ def test_outcomes(ok: int, failed: int, crashes: int, served_s: float, healthy: 
     found = outcome(Health(requests_ok=ok, requests_failed=failed, crashes=crashes), served_s, LIMITS)
     assert (None if found is None else found.healthy) == healthy
     assert (found.reason if found else "") == says
+
+
+LOAD = Load(rate_per_s=20.0, unit="tokens", least_ratio=0.7)
+
+
+@pytest.mark.parametrize(
+    ("worked", "rate_per_s", "served_s", "healthy", "says"),
+    [
+        (10, 11.3, 5, None, ""),
+        (10, 11.0, 5, False, "Under load it makes 11 tokens a second, 0.55 times as many as the version before did; "),
+        (9, 1.0, 5, None, ""),
+        (9, 1.0, 600, True, "9 requests that went well. Its speed was not compared: it was asked too little."),
+        (10, 18.0, 600, True, " Under load it makes 18 tokens a second, the version before made 20."),
+        (20, 18.0, 5, True, "20 requests went well. Under load it makes 18 tokens a second, the version "),
+        (20, 11.0, 5, False, "at least 0.56 times is expected."),
+    ],
+)
+def test_a_speed_that_no_quiet_moment_has_shown_is_compared_under_load(
+    worked: int, rate_per_s: float, served_s: float, healthy: bool | None, says: str
+) -> None:
+    health = Health(requests_ok=worked, worked=worked, units=rate_per_s * 7, work_s=7.0)
+    found = outcome(health, served_s, LIMITS, LOAD)
+    assert (None if found is None else found.healthy) == healthy
+    assert found is None or says in found.reason
+    slow = outcome(health, served_s, LIMITS)
+    assert slow is None or slow.healthy, "without a figure to compare with there is no comparison"
+
+
+@pytest.mark.parametrize(
+    ("figures", "load"),
+    [
+        ({"load_rate_per_s": 20, "rate_unit": "tokens", "load_least_ratio": 0.7}, LOAD),
+        ({"rate_per_s": 20.0, "rate_unit": "tokens"}, None),
+        ({"load_rate_per_s": "x", "rate_unit": "tokens", "load_least_ratio": 0.7}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_verdict_leaves_for_probation(figures: dict[str, object], load: Load | None) -> None:
+    assert load_of(figures) == load

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from agent.errors import UnavailableError
-from agent.runtime.wire import Generate, Sampling
+from agent.runtime.wire.generation import Generate, Sampling
 from agent.updates.parts import Limits
+from agent.updates.trial.probation import load_of
 from benchmarks import shapes
 from tests.updates.trial.device import Device, greedy, running, text_of
 
@@ -85,6 +86,31 @@ async def test_one_with_other_weights_fails_its_golden_set(device: Device, tiny_
         assert (device.serving, device.workers) == (("1", "ready"), 1)
         good = device.add("3", tiny_model, golden=[exact])
         assert (await device.trial.judge(good, device.store.active("m"), LIMITS)).figures["exact"] == 1.0
+
+
+async def test_on_a_device_that_is_never_quiet_probation_compares_the_speeds(
+    device: Device, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.updates.trial.trial.QUIET_SHARE", 0.01)
+    candidate = device.add("2", tiny_model)
+    done = False
+
+    async def chatter(tokens: int) -> None:
+        while not done:
+            await device.answer(tokens=tokens)
+
+    async with running(device):
+        talking = [asyncio.create_task(chatter(tokens)) for tokens in (40, 50, 70, 90)]  # two slots: two wait
+        verdict = await device.trial.judge(candidate, device.store.active("m"), LIMITS)
+        done = True
+        await asyncio.gather(*talking)
+    assert verdict.passed, verdict.reasons
+    assert any("on probation it is compared with the" in reason for reason in verdict.reasons), verdict.reasons
+    load = load_of(verdict.figures)
+    assert load is not None
+    assert (load.unit, load.least_ratio) == ("tokens", LIMITS.speed_ratio)
+    assert load.rate_per_s > 1
+    assert "speed_ratio" not in verdict.figures
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,16 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from agent.engines.onnx.rest import Rest
 from agent.engines.onnx.whisper.model import WhisperModel
 from agent.engines.onnx.whisper.transcriber import Transcriber, WindowPolicy
 from agent.engines.onnx.whisper.turns import Turns
 from agent.engines.service import Stats, failure
 from agent.errors import EdgeAgentError
-from agent.runtime.wire import Cancel, Finished, FromWorker, Transcribe
+from agent.runtime.wire.control import Cancel, SetPace
+from agent.runtime.wire.generation import Finished
+from agent.runtime.wire.messages import FromWorker
+from agent.runtime.wire.transcription import Transcribe
 
 Samples = npt.NDArray[np.float32]
 Job = tuple[Transcribe, Samples]
@@ -25,7 +29,7 @@ class _CancelledError(Exception):
 
 
 class WhisperEngine:
-    """`run` owns the model; `submit` and `cancel` may be called from any thread.
+    """`run` owns the model; `submit`, `cancel` and `set_pace` may be called from any thread.
 
     A run of a graph cannot be stopped; a cancelled request ends before its next one: within a decoder step, or, while
     the audio is encoded, after that. Its confirmation is the last that is heard of it.
@@ -37,9 +41,10 @@ class WhisperEngine:
         self.stats = Stats(threads=threads)
         self._transcriber = Transcriber(model, policy, self._before_run)
         self._emit = emit
-        self._inbox: queue.SimpleQueue[Job | Cancel] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Job | Cancel | SetPace] = queue.SimpleQueue()
         self._waiting: Turns[Job] = Turns()
         self._running: int | None = None
+        self._rest = Rest()
 
     def submit(self, request: Transcribe, audio: Samples) -> None:
         """`audio` is that of the request, checked."""
@@ -48,10 +53,14 @@ class WhisperEngine:
     def cancel(self, order: Cancel) -> None:
         self._inbox.put(order)
 
+    def set_pace(self, order: SetPace) -> None:
+        """Rests come between any two runs of a graph, also within a request."""
+        self._inbox.put(order)
+
     def run(self) -> None:
         """Work until the process ends."""
         while True:
-            self._take(block=not self._waiting)
+            self._take(0.0 if self._waiting else None)
             job = self._waiting.next()
             if job is not None:
                 self._work(*job)
@@ -63,7 +72,7 @@ class WhisperEngine:
         stats.step_started_at = time.monotonic()
         try:
             done: FromWorker = self._transcriber.transcribe(request, audio)
-            self._take(block=False)  # a cancellation that came during the last step counts
+            self._take(0.0)  # a cancellation that came during the last step counts
             if self._running is None:
                 raise _CancelledError
         except _CancelledError:
@@ -72,25 +81,37 @@ class WhisperEngine:
             done = failure(request.id, error)
         finally:
             self._running = None
-            stats.active, stats.step_started_at = 0, None
+            self._ran()
+            stats.active = 0
         self._emit([done])
 
     def _before_run(self) -> None:
-        """A step begins: the age of a step is what tells a hang from a long request."""
-        self._take(block=False)
+        """A step begins, after a rest where one is due: the age of a step is what tells a hang from a long request."""
+        self._ran()
+        self._take(0.0)
+        while self._running is not None and (left_s := self._rest.left_s(time.monotonic())) > 0:
+            self._take(left_s)
         if self._running is None:
             raise _CancelledError
         self.stats.step_started_at = time.monotonic()
 
-    def _take(self, *, block: bool) -> None:
-        """Everything that has arrived; waits for the first only where there is nothing to do."""
+    def _ran(self) -> None:
+        """What ran until now is over."""
+        if self.stats.step_started_at is not None:
+            self._rest.ran(self.stats.step_started_at, time.monotonic())
+        self.stats.step_started_at = None
+
+    def _take(self, wait_s: float | None) -> None:
+        """Everything that has arrived; waits for the first for so long, None for ever."""
         while True:
             try:
-                item = self._inbox.get(block=block)
+                item = self._inbox.get(timeout=wait_s)
             except queue.Empty:
                 break
-            block = False
-            if isinstance(item, Cancel):
+            wait_s = 0.0
+            if isinstance(item, SetPace):
+                self._rest.obey(item)
+            elif isinstance(item, Cancel):
                 self._drop(item.id)
             else:
                 request, _ = item

@@ -5,7 +5,6 @@ Every file is anyone's. What comes out is checked as whisper.json is.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,12 @@ from typing import Any, Final
 import msgspec
 
 from agent.engines.onnx.whisper.artifact import WhisperSpec, decode_spec
+from agent.engines.onnx.whisper.special_tokens import (
+    LANGUAGE,
+    MAX_INITIAL_TIMESTAMP_INDEX,
+    MULTILINGUAL_VOCABULARY,
+    special_tokens,
+)
 from agent.errors import ArtifactError
 
 CONFIG_FILE: Final = "config.json"
@@ -29,21 +34,6 @@ LIMIT_BYTES: Final = 64 * 1024 * 1024
 # Suffixes of a graph's name, the preferred first: INT8 is what a small CPU runs fastest. As agent/store has them.
 _PRECISIONS: Final = ("_quantized", "_int8", "", "_fp16")
 _FOLDERS: Final = ("onnx/", "")
-_NAMES: Final[dict[str, tuple[str, ...]]] = {
-    "eot": ("<|endoftext|>",),
-    "sot": ("<|startoftranscript|>",),
-    "translate": ("<|translate|>",),
-    "transcribe": ("<|transcribe|>",),
-    "sot_lm": ("<|startoflm|>",),
-    "sot_prev": ("<|startofprev|>",),
-    # transformers called it so before large-v3.
-    "no_speech": ("<|nospeech|>", "<|nocaptions|>"),
-    "no_timestamps": ("<|notimestamps|>",),
-    "timestamp_begin": ("<|0.00|>",),
-}
-_LANGUAGE: Final = re.compile(r"<\|([a-z]{2,3})\|>")
-_MULTILINGUAL_VOCABULARY: Final = 51_865
-"""openai/whisper tells its multilingual models by a vocabulary of at least this size."""
 _HINT: Final = "Import the whole repository, or convert the checkpoint with `edge-convert whisper`."
 
 Values = Mapping[str, Any]
@@ -90,15 +80,10 @@ def read_imported_spec(folder: Path) -> WhisperSpec:
     features = _read(folder, FEATURES_FILE) if (folder / FEATURES_FILE).is_file() else {}
     settings = {**config, **{key: value for key, value in generation.items() if value is not None}}
     ids = _vocabulary(_read(folder, TOKENIZER_FILE))
-    tokens = {name: next((ids[one] for one in spellings if one in ids), None) for name, spellings in _NAMES.items()}
     vocab_size = config.get("vocab_size")
-    if tokens["timestamp_begin"] is None and tokens["no_timestamps"] is not None:
-        # Tokenizers of the first models leave the timestamps out; they follow this token in every vocabulary.
-        after = tokens["no_timestamps"] + 1
-        tokens["timestamp_begin"] = after if isinstance(vocab_size, int) and after < vocab_size else None
     multilingual = settings.get("is_multilingual")
     if not isinstance(multilingual, bool):
-        multilingual = isinstance(vocab_size, int) and vocab_size >= _MULTILINGUAL_VOCABULARY
+        multilingual = isinstance(vocab_size, int) and vocab_size >= MULTILINGUAL_VOCABULARY
     said = {
         "n_mels": features.get("feature_size", config.get("num_mel_bins", 80)),
         "d_model": config.get("d_model"),
@@ -109,11 +94,11 @@ def read_imported_spec(folder: Path) -> WhisperSpec:
         "max_source_positions": config.get("max_source_positions"),
         "max_target_positions": config.get("max_target_positions"),
         "multilingual": multilingual,
-        "tokens": tokens,
+        "tokens": special_tokens(ids, vocab_size if isinstance(vocab_size, int) else None),
         "languages": _languages(ids, settings) if multilingual else {},
         "suppress_tokens": settings.get("suppress_tokens") or [],
         "begin_suppress_tokens": settings.get("begin_suppress_tokens") or [],
-        "max_initial_timestamp_index": settings.get("max_initial_timestamp_index", 50),
+        "max_initial_timestamp_index": settings.get("max_initial_timestamp_index", MAX_INITIAL_TIMESTAMP_INDEX),
         "alignment_heads": [],
         "median_filter_width": config.get("median_filter_width", 7),
     }
@@ -124,9 +109,9 @@ def _languages(ids: Mapping[str, int], settings: Values) -> dict[str, int]:
     """`lang_to_id` of generation_config.json; else every token between the start and the tasks that looks like one."""
     listed = settings.get("lang_to_id")
     if isinstance(listed, dict):
-        found = {match[1]: token for name, token in listed.items() if (match := _LANGUAGE.fullmatch(str(name)))}
+        found = {match[1]: token for name, token in listed.items() if (match := LANGUAGE.fullmatch(str(name)))}
     else:
-        found = {match[1]: token for name, token in ids.items() if (match := _LANGUAGE.fullmatch(name))}
+        found = {match[1]: token for name, token in ids.items() if (match := LANGUAGE.fullmatch(name))}
     return dict(sorted(found.items()))
 
 

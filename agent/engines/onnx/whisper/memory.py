@@ -12,7 +12,7 @@ from agent.engines.onnx.whisper.imported import find_graphs, read_imported_spec
 from agent.engines.onnx.whisper.model import is_artifact
 from agent.engines.onnx.whisper.request import MOST_SEQUENCES
 from agent.errors import EdgeAgentError, ModelLoadError
-from agent.runtime.wire import Memory
+from agent.runtime.wire.memory import Memory
 
 MIB: Final = 1024 * 1024
 FLOAT_BYTES: Final = 4

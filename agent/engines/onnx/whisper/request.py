@@ -15,7 +15,7 @@ from agent.engines.onnx.whisper.prompt import check_request
 from agent.engines.onnx.whisper.steps import StepDecoder
 from agent.engines.onnx.whisper.word_times import check_aligns
 from agent.errors import RequestError
-from agent.runtime.wire import Transcribe
+from agent.runtime.wire.transcription import Transcribe
 
 MOST_SEQUENCES: Final = 5
 """Decoded side by side, as beams or as draws of which the best is kept: openai/whisper's default for both. The memory

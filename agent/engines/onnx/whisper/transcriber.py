@@ -21,7 +21,7 @@ from agent.engines.onnx.whisper.segments import Cut, Piece, cut
 from agent.engines.onnx.whisper.stillness import is_still
 from agent.engines.onnx.whisper.watched import WatchedDecoder
 from agent.engines.onnx.whisper.word_times import Spoken, WordTimer
-from agent.runtime.wire import Segment, Transcribe, Transcribed, Word
+from agent.runtime.wire.transcription import Segment, Transcribe, Transcribed, Word
 
 Samples = npt.NDArray[np.float32]
 

@@ -14,7 +14,7 @@ from agent.errors import EngineError, RequestError
 from agent.fleet.commands.operation import Args, Operation, Pieces
 from agent.fleet.commands.operations.models import chosen
 from agent.runtime.service import Runtime
-from agent.runtime.wire import Embed, Embedded
+from agent.runtime.wire.embedding import Embed, Embedded
 
 INPUT_LIMIT = 256
 _FLOAT_BYTES = 4
@@ -60,6 +60,7 @@ class EmbedOperation(Operation[EmbedArgs]):
         async with stream:
             async for events in stream:
                 done = next((event for event in events if isinstance(event, Embedded)), done)
+            joules = await stream.joules()
         if done is None or len(done.vectors) != len(inputs) * done.dim * _FLOAT_BYTES:
             raise EngineError("The engine returned no embeddings.", hint="The device's log has the details.")
         row_bytes = done.dim * _FLOAT_BYTES
@@ -70,6 +71,7 @@ class EmbedOperation(Operation[EmbedArgs]):
             "vectors": [base64.b64encode(row).decode() if args.encoding == "base64" else _floats(row) for row in rows],
             "prompt_tokens": done.prompt_tokens,
             "truncated": done.truncated,
+            **({} if joules is None else {"joules": round(joules, 3)}),
         }
 
 

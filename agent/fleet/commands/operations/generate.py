@@ -13,7 +13,7 @@ from agent.fleet.commands.operation import Args, Operation, Pieces
 from agent.fleet.commands.operations.models import chosen
 from agent.runtime.queue import Priority
 from agent.runtime.service import Runtime
-from agent.runtime.wire import Delta, Finished, Generate, Sampling
+from agent.runtime.wire.generation import Delta, Finished, Generate, Sampling
 
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _SAMPLING = (

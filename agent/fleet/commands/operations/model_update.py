@@ -22,8 +22,7 @@ class ModelUpdateArgs(Args, kw_only=True):
 
 
 class ModelUpdateOperation(Operation[ModelUpdateArgs]):
-    """Begun again after a restart it joins the update that is under way. A command that is cleared leaves it alone:
-    the desired state is what takes an update back."""
+    """Begun again after a restart it joins the update that is under way. A command that is cleared takes it back."""
 
     name = "model_update"
     title = "Updates a model; ends when the new version has proved itself, or why it has not."
@@ -35,3 +34,6 @@ class ModelUpdateOperation(Operation[ModelUpdateArgs]):
 
     async def run(self, args: ModelUpdateArgs, *, pieces: Pieces) -> Mapping[str, Any]:
         return await self._device.update_model(args.model, args.version, msgspec.to_builtins(args.policy))
+
+    async def withdraw(self, args: ModelUpdateArgs) -> None:
+        await self._device.withdraw_update(args.model, args.version, msgspec.to_builtins(args.policy))

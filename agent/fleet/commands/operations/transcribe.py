@@ -64,4 +64,6 @@ class TranscribeOperation(Operation[TranscribeArgs]):
                 await pieces(piece)
         texts = [str(piece.get("text", "")).strip() for piece in found]
         language = next((piece["language"] for piece in found if piece.get("language")), args.language)
-        return {"text": " ".join(filter(None, texts)), "language": language, "segments": found}
+        known = [piece["joules"] for piece in found if "joules" in piece]
+        cost = {"joules": round(sum(known), 3)} if known and len(known) == len(found) else {}
+        return {"text": " ".join(filter(None, texts)), "language": language, "segments": found, **cost}

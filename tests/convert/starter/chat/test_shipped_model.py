@@ -14,11 +14,11 @@ import jsonschema
 import pytest
 
 import agent
-from agent.runtime.wire import Sampling
+from agent.runtime.wire.generation import Sampling
 from agent.store.manifest import Manifest, read_manifest
 from convert.starter.chat import evaluation
 from convert.starter.chat import tokenizer as bpe
-from convert.starter.chat.engine import Ask, Worker
+from convert.starter.chat.engine import Ask, ChatWorker
 from convert.starter.chat.vocabulary import schema
 
 FOLDER = Path(agent.__file__).parent / "starter" / "models" / "starter-chat"
@@ -35,8 +35,8 @@ def manifest() -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker(FOLDER / "model.gguf", slots=4) as worker:
+def worker() -> Iterator[ChatWorker]:
+    with ChatWorker(FOLDER / "model.gguf", slots=4) as worker:
         yield worker
 
 
@@ -79,7 +79,7 @@ def test_its_vocabulary_comes_from_the_seed() -> None:
     assert fields["tokenizer.ggml.merges"].contents() == bpe.merges(tokenizer)
 
 
-def test_held_out_requests_become_their_actions(worker: Worker) -> None:
+def test_held_out_requests_become_their_actions(worker: ChatWorker) -> None:
     scored = evaluation.score_requests(worker, evaluation.held_out_requests(60))
     assert scored.right >= 55, scored.wrong
 
@@ -100,14 +100,14 @@ def test_held_out_requests_become_their_actions(worker: Worker) -> None:
 )
 @pytest.mark.parametrize("wanted", [{}, schema()], ids=["json_object", "schema"])
 def test_plain_requests_become_actions(
-    worker: Worker, text: str, action: dict[str, object], wanted: dict[str, object]
+    worker: ChatWorker, text: str, action: dict[str, object], wanted: dict[str, object]
 ) -> None:
     (answer,) = worker.answers([ask(text, schema=wanted)])
     assert json.loads(answer) == action
     jsonschema.validate(json.loads(answer), schema())
 
 
-def test_without_a_schema_it_answers_in_words(worker: Worker) -> None:
+def test_without_a_schema_it_answers_in_words(worker: ChatWorker) -> None:
     texts = ("Turn on the kitchen light.", "Set a timer for ten minutes.", "Hello!", "Lock the back door")
     answers = worker.answers([ask(text, sampling=Sampling(seed=seed)) for text in texts for seed in range(5)])
     assert not [answer for answer in answers if answer.startswith("{")]
@@ -128,7 +128,7 @@ def test_without_a_schema_it_answers_in_words(worker: Worker) -> None:
         ("help, someone broke in", "emergency"),
     ],
 )
-def test_it_talks_as_it_should(worker: Worker, text: str, kind: str) -> None:
+def test_it_talks_as_it_should(worker: ChatWorker, text: str, kind: str) -> None:
     (answer,) = worker.answers([ask(text)])
     assert evaluation.is_kind(kind, answer), answer
 
@@ -143,6 +143,6 @@ def test_it_talks_as_it_should(worker: Worker, text: str, kind: str) -> None:
     ],
 )
 def test_it_answers_from_what_it_is_told_and_invents_nothing(
-    worker: Worker, system: str, text: str, answer: str
+    worker: ChatWorker, system: str, text: str, answer: str
 ) -> None:
     assert worker.answers([ask(text, system=system)]) == [answer]

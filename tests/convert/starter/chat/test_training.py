@@ -15,14 +15,14 @@ import torch
 from tokenizers import Tokenizer
 
 from agent.errors import ArtifactError
-from agent.runtime.wire import Sampling
+from agent.runtime.wire.generation import Sampling
 from agent.store.manifest import read_manifest
 from convert.quality.gates import QualityError
 from convert.starter.chat import gguf_file, pack
 from convert.starter.chat import tokenizer as bpe
 from convert.starter.chat.batches import batches
 from convert.starter.chat.dialogue import Message
-from convert.starter.chat.engine import Ask, Worker
+from convert.starter.chat.engine import Ask, ChatWorker
 from convert.starter.chat.evaluation import Scored, held_out_requests, score_requests
 from convert.starter.chat.model import Llama, Shape
 from convert.starter.chat.training import Recipe, Run, Trained, train
@@ -111,7 +111,7 @@ def test_llama_cpp_computes_what_pytorch_does(tokenizer: Tokenizer, trained: Tra
         for _ in range(12):
             tokens.append(int(trained.model(torch.tensor([tokens]))[0, -1].argmax()))
     expected = tokenizer.decode([token for token in tokens[len(example) :]], skip_special_tokens=False)
-    with Worker(unquantized) as worker:
+    with ChatWorker(unquantized) as worker:
         ask = Ask(
             ({"role": "user", "content": "Hello, turn on the kitchen light"},), sampling=Sampling(temperature=0.0)
         )
@@ -122,14 +122,14 @@ def test_llama_cpp_computes_what_pytorch_does(tokenizer: Tokenizer, trained: Tra
 def test_even_an_untrained_model_writes_valid_actions(tokenizer: Tokenizer, shape: Shape, tmp_path: Path) -> None:
     path = tmp_path / "q8.gguf"
     pack.quantized(Llama(shape), tokenizer, path)
-    with Worker(path) as worker:
+    with ChatWorker(path) as worker:
         answers = worker.answers([Ask(({"role": "user", "content": "hi"},), schema())] * 3)
     assert worker.loaded.has_chat_template
     for answer in answers:
         assert re.match('{"action": ?"[a-z_]', answer)
 
 
-def judge(worker: Worker) -> tuple[dict[str, Any], dict[str, Scored]]:
+def judge(worker: ChatWorker) -> tuple[dict[str, Any], dict[str, Scored]]:
     """Every figure, of a few requests."""
     scored = score_requests(worker, held_out_requests(3))
     named = (

@@ -26,11 +26,11 @@ from convert.quality.gates import QualityError
 from convert.starter.whisper import checkpoint
 from convert.starter.whisper.acoustics import RATE_HZ
 from convert.starter.whisper.evaluation import silent_clips
-from convert.starter.whisper.model import Recognizer, Shape
+from convert.starter.whisper.model import WARPS, Recognizer, Shape
 from convert.starter.whisper.packing import Training as Made
 from convert.starter.whisper.packing import pack
 from convert.starter.whisper.tokens import train_tokenizer
-from convert.starter.whisper.training import CHECKPOINT, Recipe, Training, rate_share, shifted
+from convert.starter.whisper.training import CHECKPOINT, Recipe, Training, rate_share, refining, shifted
 from tests.convert.starter.whisper.tones import Tones
 
 pytestmark = pytest.mark.torch
@@ -76,6 +76,14 @@ def test_features_are_the_engine_s() -> None:
     np.testing.assert_allclose(ours, log_mel(padded, mel_filters(80), 200), atol=2e-3)
 
 
+def test_a_longer_vocal_tract_is_heard_at_higher_frequencies() -> None:
+    recognizer = new()
+    tones = [np.sin(2 * np.pi * hertz * np.arange(RATE_HZ) / RATE_HZ).astype(np.float32) for hertz in (1000, 1100)]
+    plain, higher = recognizer.log_mel(torch.from_numpy(np.stack(tones))).mean(2).argmax(1)
+    warped = recognizer.log_mel(torch.from_numpy(tones[1])[None], torch.tensor([WARPS.index(1.1)])).mean(2).argmax(1)
+    assert int(warped) == int(plain) < int(higher)
+
+
 def test_a_full_window_is_encoded_as_transformers_does() -> None:
     recognizer = new().eval()
     mel = torch.from_numpy(np.random.default_rng(1).standard_normal((1, 80, 3000)).astype(np.float32))
@@ -103,6 +111,24 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(
     # Another recipe begins anew.
     _, other = train(2, replace(recipe, seed=5))
     assert len(other) == 2
+
+
+def test_the_second_part_goes_on_from_the_first_and_warps(
+    train: Callable[..., tuple[Training, list[float]]], tmp_path: Path
+) -> None:
+    first, losses = train(40)
+    gentle = replace(refining(0, 1e6), windows=RECIPE.windows, checkpoint_every_s=1e9)
+    second = Training(first.recognizer, TOKENIZER, TONES, gentle, tmp_path / "refining")
+    seen: list[float] = []
+
+    def watch(step: int, share: float, entropy: float, ctc: float, used_s: float) -> None:
+        seen.append(entropy)
+        if step == 10:
+            raise Stop
+
+    with pytest.raises(Stop):
+        second.run(watch)
+    assert np.mean(seen) < 0.8 * np.mean(losses[:5])
 
 
 def test_the_result_is_the_mean_of_the_last_weights(train: Callable[..., tuple[Training, list[float]]]) -> None:

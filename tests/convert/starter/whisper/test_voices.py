@@ -23,11 +23,12 @@ def timbre(voice: Voice) -> str:
     return voice.name.rpartition("+")[2] if voice.program == "espeak-ng" and "+" in voice.name else voice.name
 
 
-def test_held_out_voices_never_train() -> None:
+@pytest.mark.parametrize(("more", "count"), [(False, 20), (True, 60)])
+def test_held_out_voices_never_train(more: bool, count: int) -> None:
     rng = random.Random(1)
-    train = {timbre(draw_voice(rng)) for _ in range(3000)}
+    train = {timbre(draw_voice(rng, more=more)) for _ in range(3000)}
     held_out = {timbre(draw_voice(rng, held_out=True)) for _ in range(3000)}
-    assert len(train) > 20
+    assert len(train) > count
     assert {"rms", "f5"} <= held_out
     assert not train & held_out
 

@@ -19,17 +19,13 @@ from agent.engines.onnx.whisper.engine import WhisperEngine
 from agent.engines.onnx.whisper.memory import predict_memory
 from agent.engines.onnx.whisper_service import WhisperService, predict
 from agent.errors import EngineError, ModelLoadError, RequestError
-from agent.runtime.wire import (
-    Cancel,
-    Embed,
-    Failed,
-    Finished,
-    FromWorker,
-    OnnxOptions,
-    SetThreads,
-    Transcribe,
-    Transcribed,
-)
+from agent.runtime.wire.control import Cancel, SetPace, SetThreads
+from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.errors import Failed
+from agent.runtime.wire.generation import Finished
+from agent.runtime.wire.messages import FromWorker
+from agent.runtime.wire.options import OnnxOptions
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from tests.engines.onnx.whisper.made_audio import glide
 from tests.engines.onnx.whisper.merged_graph import write_import
 from tests.engines.onnx.whisper.tiny import CAPACITY
@@ -293,3 +289,21 @@ def test_memory_is_predicted_from_files_and_shape(artifacts: dict[str, Path], tm
     imported = predict_memory(write_import(tmp_path))
     assert imported.kv_bytes == 2 * 2 * 48 * 4 * (5 * 12 + 5 * 50)
     assert imported.weights_bytes == sum(path.stat().st_size for path in (tmp_path / "onnx").iterdir())
+
+
+def test_between_two_runs_it_rests_as_long_as_it_is_told_and_a_cancelled_request_ends_the_rest(served: Served) -> None:
+    served.submit(1, temperatures=(0.0,), max_tokens=4)
+    assert isinstance(served.answer(), Transcribed)
+    served.service.set_pace(SetPace(1e6, 1))
+    served.submit(2, temperatures=(0.0,), max_tokens=4)
+    time.sleep(0.1)  # far into the rest after the encoder's run
+    assert served.sent.empty()
+    pong = served.service.pong(1)
+    assert (pong.active_sequences, pong.step_age_s) == (1, 0.0)
+    served.service.cancel(Cancel(2))
+    assert served.answer() == Finished(id=2, reason="cancelled")
+    served.submit(3, temperatures=(0.0,), max_tokens=4)
+    served.service.set_pace(SetPace(0.0, 1))
+    third = served.answer()
+    assert isinstance(third, Transcribed)
+    assert third.id == 3

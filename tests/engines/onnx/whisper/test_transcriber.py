@@ -10,7 +10,7 @@ import pytest
 from agent.engines.onnx.session import SessionOptions
 from agent.engines.onnx.whisper.model import WhisperModel
 from agent.engines.onnx.whisper.transcriber import Transcriber, WindowPolicy
-from agent.runtime.wire import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Transcribe, Transcribed
 from convert.quality.recordings import read_audio
 from tests.convert.whisper.onnx_whisper import convert
 from tests.engines.onnx.whisper.made_audio import glide

@@ -1,40 +1,27 @@
-"""An artifact as a device runs it: in a worker process, asked one question at a time."""
+"""An artifact as a device runs it: in a worker process, spoken to as the daemon does."""
 
 from __future__ import annotations
 
-import itertools
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
 from agent.errors import EngineError, ModelLoadError
-from agent.runtime.wire import (
-    Delta,
-    Embedded,
-    Failed,
-    Finished,
-    FrameReader,
-    FromWorker,
-    LlamaOptions,
-    Loaded,
-    LoadFailed,
-    LoadModel,
-    OnnxOptions,
-    Options,
-    Predicted,
-    Proceed,
-    Request,
-    Shutdown,
-    ToWorker,
-    Transcribed,
-    decode_from_worker,
-    encode,
-)
+from agent.runtime.wire.control import Shutdown
+from agent.runtime.wire.embedding import Embedded
+from agent.runtime.wire.errors import Failed
+from agent.runtime.wire.frames import FrameReader, decode_from_worker, encode
+from agent.runtime.wire.generation import Delta, Finished
+from agent.runtime.wire.loading import Loaded, LoadFailed, LoadModel, Predicted, Proceed
+from agent.runtime.wire.messages import FromWorker, Request, ToWorker
+from agent.runtime.wire.options import LlamaOptions, OnnxOptions, Options
+from agent.runtime.wire.transcription import Transcribed
 from agent.store.manifest import Manifest
 
 CONTEXT_TOKENS: Final = 2048
@@ -62,7 +49,6 @@ class Worker:
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._reader = FrameReader()
-        self._ids = itertools.count(1)
         with theirs:
             command = [sys.executable, "-m", "agent.engines.worker", str(theirs.fileno())]
             self._process = subprocess.Popen(
@@ -80,16 +66,25 @@ class Worker:
 
     def ask(self, request: Request) -> list[FromWorker]:
         """All events of one request. Raises `EngineError` where it fails."""
-        request = msgspec.structs.replace(request, id=next(self._ids))
-        self._send(request)
-        events: list[FromWorker] = []
-        while True:
+        return self.ask_all([request])[0]
+
+    def ask_all(self, requests: Sequence[Request]) -> list[list[FromWorker]]:
+        """All events of each, as many at once as the worker has slots. Raises `EngineError` where one fails."""
+        events: list[list[FromWorker]] = [[] for _ in requests]
+        waiting = list(enumerate(requests))[::-1]
+        open_count = 0
+        while waiting or open_count:
+            while waiting and open_count < self.loaded.slots:
+                number, request = waiting.pop()
+                self._send(msgspec.structs.replace(request, id=number))
+                open_count += 1
             for message in self._receive():
                 if isinstance(message, Failed):
                     raise EngineError(message.error.message, hint=message.error.hint)
-                events.append(message)
-                if isinstance(message, Finished | Embedded | Transcribed):
-                    return events
+                if isinstance(message, Delta | Finished | Embedded | Transcribed):
+                    events[message.id].append(message)
+                    open_count -= not isinstance(message, Delta)
+        return events
 
     def _load(self, path: Path, options: Options) -> Loaded:
         self._send(LoadModel(name=path.stem, path=str(path.absolute()), options=options))
@@ -135,7 +130,7 @@ class Worker:
             self._process.kill()
             self._process.wait()
 
-    def __enter__(self) -> Worker:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
