@@ -76,6 +76,7 @@ def random_rows(scene: Scene, kills: int, seed: int) -> Iterator[Row]:
     seen, dice, count = Seen(), random.Random(seed), 0
     while count < kills:
         count += at_random(scene, seen, dice, min(KILLS_OF_A_LIFE, kills - count))
+        print(f"{count} kills, {dict(seen.at)}, {dict(seen.ends)}", file=sys.stderr, flush=True)
     yield from _rows("killed at random moments", seen, True, f"{count} kills", {"seed": seed})
 
 

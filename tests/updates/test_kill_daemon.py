@@ -10,7 +10,7 @@ from agent.updates.states import State
 from benchmarks.update_lives import Seen, at_states
 from benchmarks.update_scene import GOOD, staged
 
-KILLS = [(State.FETCHING, True), (State.TRYING, True), (State.SWITCHING, False)]
+KILLS = [(State.FETCHING, True), (State.SWITCHING, False)]
 
 
 def test_killed_in_state_after_state_it_goes_on_to_its_end(tmp_path: Path) -> None:

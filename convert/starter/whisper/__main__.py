@@ -88,12 +88,13 @@ def _run(given: argparse.Namespace) -> int:
     recipe = Recipe(seed=given.seed, **({} if given.minutes is None else {"minutes": given.minutes}))
     training = Training(Recognizer.new(tokenizer, Shape()), tokenizer, bank, recipe, work)
     training.run(_Lines())
-    second = refining(given.seed, recipe.minutes * REFINING_MINUTES)
-    refined = Training(training.averaged, tokenizer, wider, second, work / "refining")
-    refined.run(_Lines())
-    checkpoint.save(refined.averaged.whisper, tokenizer, work / "checkpoint")
+    used_s = training.used_s
+    for number, part in enumerate(refining(given.seed, recipe.minutes * REFINING_MINUTES)):
+        training = Training(training.averaged, tokenizer, wider, part, work / f"refining-{number}")
+        training.run(_Lines())
+        used_s += training.used_s
+    checkpoint.save(training.averaged.whisper, tokenizer, work / "checkpoint")
     print("measuring", file=sys.stderr, flush=True)
-    used_s = training.used_s + refined.used_s
     made = Made(given.seed, recipe.minutes, used_s, len(bank) + len(wider), bank.hours + wider.hours)
     manifest = pack(
         work / "checkpoint",

@@ -12,6 +12,7 @@ RATE_HZ: Final = 16_000
 NOISES: Final = ("white", "pink", "brown", "hum", "clicks")
 BANDS_HZ: Final = ((300, 3400), (200, 5500), (120, 7000), (80, 4000))
 """A telephone, a small speaker, a cheap microphone, a thick wall."""
+_KNOTS_HZ: Final = (80, 250, 700, 1500, 3000, 7000)
 _TINY: Final = 1e-9
 
 Signal = npt.NDArray[np.float32]
@@ -95,6 +96,17 @@ def band_limited(signal: Signal, low_hz: float, high_hz: float) -> Signal:
     hertz = np.maximum(np.fft.rfftfreq(len(signal), 1 / RATE_HZ), 1.0)
     gain = np.clip(1 - 3 * np.log2(low_hz / hertz), 0, 1) * np.clip(1 - 3 * np.log2(hertz / high_hz), 0, 1)
     return np.fft.irfft(np.fft.rfft(signal) * gain, len(signal)).astype(np.float32)
+
+
+def equalized(signal: Signal, rng: np.random.Generator) -> Signal:
+    """With another balance of low and high: a smooth curve through random gains of some 6 dB, as loud as before.
+    Synthesizers differ in it more than in how they pronounce.
+    """
+    gains_db = rng.normal(0, 6, len(_KNOTS_HZ))
+    hertz = np.maximum(np.fft.rfftfreq(len(signal), 1 / RATE_HZ), 20.0)
+    curve = np.interp(np.log(hertz), np.log(_KNOTS_HZ), gains_db)
+    made = np.fft.irfft(np.fft.rfft(signal) * 10 ** (curve / 20), len(signal))
+    return (made * (_rms(signal) / (_rms(made) + _TINY))).astype(np.float32)
 
 
 def stretched(signal: Signal, factor: float) -> Signal:

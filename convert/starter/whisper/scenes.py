@@ -43,13 +43,18 @@ class Utterances(Protocol):
     def samples(self, place: int) -> Signal: ...
 
 
-def draw_scene(bank: Utterances, window_s: int, rng: np.random.Generator, *, easy: bool = False) -> Scene:
-    """`easy` is one clear sentence. A window of `window_s` seconds otherwise has anything in it."""
+def draw_scene(
+    bank: Utterances, window_s: int, rng: np.random.Generator, *, easy: bool = False, equalized_share: float = 0.0
+) -> Scene:
+    """`easy` is one clear sentence. A window of `window_s` seconds otherwise has anything in it; `equalized_share` of
+    them with another balance of low and high."""
     count = window_s * RATE_HZ
     if rng.random() < SILENT_SHARE:
         return Scene(nothing(count, rng), ())
     audio, said = _spoken(bank, window_s, rng, easy)
     audio = (audio * 10 ** rng.uniform(-1.4, 0.3)).astype(np.float32)
+    if equalized_share and rng.random() < equalized_share:
+        audio = acoustics.equalized(audio, rng)
     if not easy:
         if rng.random() < ROOM_SHARE:
             audio = acoustics.through(audio, acoustics.room(rng))

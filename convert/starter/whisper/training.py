@@ -13,7 +13,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -55,12 +55,15 @@ class Recipe:
     """Until this share of the time, this weight of the CTC loss."""
     warp_share: float = 0.0
     """Of the windows: as another vocal tract would have them."""
+    equalized_share: float = 0.0
+    """Of the windows: with another balance of low and high."""
 
 
-def refining(seed: int, minutes: float) -> Recipe:
-    """A second, gentler part, on more voices: what the first one learned of three voices of a synthesizer does not
-    carry over to a fourth."""
-    return Recipe(
+def refining(seed: int, minutes: float) -> tuple[Recipe, Recipe]:
+    """Two gentler parts after the first, on more voices: what it learned of three voices of a synthesizer does not
+    carry over to a fourth, which first of all has another balance of low and high.
+    """
+    second = Recipe(
         seed=seed + 1,
         minutes=minutes,
         rate=5e-4,
@@ -70,6 +73,7 @@ def refining(seed: int, minutes: float) -> Recipe:
         ctc=((1.0, 0.2),),
         warp_share=0.6,
     )
+    return second, replace(second, seed=seed + 2, minutes=0.6 * minutes, equalized_share=0.8)
 
 
 class Watch(Protocol):
@@ -136,7 +140,10 @@ class Training:
         chances = [chance for _, _, chance in recipe.windows]
         which = 0 if easy else int(rng.choice(len(chances), p=np.array(chances) / sum(chances)))
         window_s, size, _ = recipe.windows[which]
-        scenes = [draw_scene(self._bank, window_s, rng, easy=easy) for _ in range(size)]
+        scenes = [
+            draw_scene(self._bank, window_s, rng, easy=easy, equalized_share=recipe.equalized_share)
+            for _ in range(size)
+        ]
         with torch.no_grad():
             audio = torch.from_numpy(np.stack([scene.audio for scene in scenes]))
             mel = self.recognizer.log_mel(audio, self._warps(size))

@@ -9,6 +9,7 @@ from convert.starter.whisper.acoustics import (
     NOISES,
     RATE_HZ,
     band_limited,
+    equalized,
     noise,
     room,
     stretched,
@@ -78,3 +79,14 @@ def test_stretching_changes_length_and_pitch() -> None:
     slow = stretched(tone(400), 1.25)
     assert len(slow) == RATE_HZ * 1.25
     assert np.argmax(np.abs(np.fft.rfft(slow))) / 1.25 == pytest.approx(320, abs=1)
+
+
+def test_equalizing_moves_the_balance_of_low_and_high_and_keeps_the_level() -> None:
+    signal = tone(200) + tone(4000)
+    ratios = []
+    for seed in range(20):
+        made = equalized(signal, np.random.default_rng(seed))
+        assert rms(made) == pytest.approx(rms(signal), rel=1e-3)
+        spectrum = np.abs(np.fft.rfft(made))
+        ratios.append(20 * np.log10(spectrum[4000] / spectrum[200]))
+    assert min(ratios) < -4 < 4 < max(ratios)

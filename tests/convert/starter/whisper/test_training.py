@@ -117,7 +117,7 @@ def test_the_second_part_goes_on_from_the_first_and_warps(
     train: Callable[..., tuple[Training, list[float]]], tmp_path: Path
 ) -> None:
     first, losses = train(40)
-    gentle = replace(refining(0, 1e6), windows=RECIPE.windows, checkpoint_every_s=1e9)
+    gentle = replace(refining(0, 1e6)[1], windows=RECIPE.windows, checkpoint_every_s=1e9)
     second = Training(first.recognizer, TOKENIZER, TONES, gentle, tmp_path / "refining")
     seen: list[float] = []
 
