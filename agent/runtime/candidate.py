@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from agent.errors import EdgeAgentError, UnavailableError
+from agent.hardware.sensors.turns import Turns, read_turns
 from agent.runtime.faults import another
 from agent.runtime.lifecycle import State
 from agent.runtime.stream import Stream
@@ -13,6 +16,14 @@ from agent.runtime.succession import Succession
 from agent.runtime.wire.control import Pong
 from agent.runtime.wire.loading import Loaded
 from agent.runtime.wire.messages import Request
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A monotonic time, and what a worker had got of the processors by then, where that is known."""
+
+    at: float = 0.0
+    turns: Turns | None = None
 
 
 class Candidate:
@@ -43,6 +54,20 @@ class Candidate:
     @property
     def pid(self) -> int | None:
         return self._model.snapshot().pid
+
+    def moment(self) -> Moment:
+        return Moment(time.monotonic(), self._turns())
+
+    def starved_since(self, before: Moment) -> bool:
+        """Whether its worker has mostly waited for other processes: then it is slow by no fault of its own."""
+        now = self._turns()
+        if before.turns is None or now is None:
+            return False
+        return now.starved_since(before.turns, time.monotonic() - before.at)
+
+    def _turns(self) -> Turns | None:
+        pid = self.pid
+        return None if pid is None else read_turns(pid)
 
     @property
     def stats(self) -> Pong | None:

@@ -198,7 +198,8 @@ def test_a_meter_bills_requests_over_mqtt_and_telemetry_reads_the_same_one(devic
         assert governor["samples"][0].keys() >= {"mode", "reason"}
         assert board["samples"][0].get("power_watts", 5.0) == 5.0  # the first look may come before the meter's
         request(device.broker, "generate", {"prompt": "Hello", "max_tokens": 2})  # loads the model
-        asked = {"prompt": "Hello", "max_tokens": 3000}  # a meter that is a command is read only while it runs
+        # A meter that is a command is read only while it runs: text without an end.
+        asked = {"prompt": "Hello", "max_tokens": 3000, "grammar": "root ::= [a-z] root"}
         result = request(device.broker, "generate", asked)["result"]
         assert result["joules"] > 0
         assert result["joules_per_token"] == pytest.approx(result["joules"] / result["completion_tokens"], rel=0.1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent.engines.onnx import service
+from agent.engines.onnx import embedding_service
 from agent.engines.onnx.whisper.memory import predict_memory
 from agent.hardware.fit import Shape
 from agent.hardware.profile import load_profile, profile_folder
@@ -42,7 +42,7 @@ def test_of_an_encoder(tmp_path: Path, positions: int) -> None:
     plan = plan_onnx(folder)
     need = need_of(plan.draft, config, ROOM)
     (folder / "manifest.json").write_bytes(encode_manifest(plan.draft))  # as it will lie in the store
-    predicted = service.predict(folder, OnnxOptions())
+    predicted = embedding_service.predict(folder, OnnxOptions())
     engine = predicted.weights_bytes + predicted.kv_bytes + predicted.compute_bytes + predicted.overhead_bytes
     assert need.bytes == pytest.approx(engine, abs=2)
 

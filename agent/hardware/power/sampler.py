@@ -63,19 +63,21 @@ class EnergySampler:
         self._sampled_at_s = float("-inf")
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
+        self._begun = False
+        """The first of the requests that run has begun since the last look."""
 
     async def run(self) -> None:
         """Sample until cancelled, often while requests run."""
         while True:
             await self.sample()
             self._woken.clear()
-            idle = not self._account.running
+            self._begun = False
             try:
-                async with asyncio.timeout(self._periods_s[not idle]):
+                async with asyncio.timeout(self._periods_s[bool(self._account.running)]):
                     await self._woken.wait()
             except TimeoutError:
                 continue
-            if idle and self._account.running:
+            if self._begun:
                 await asyncio.sleep(SETTLE_S)
 
     def wake(self) -> None:
@@ -85,6 +87,7 @@ class EnergySampler:
     def begin(self, key: Hashable, *, weight: float = 1.0, payer: Payer = ()) -> None:
         """A request starts to compute (not: to wait). The first one of several wakes the loop for a sample."""
         if not self._account.running:
+            self._begun = True
             self._woken.set()
         self._account.begin(key, self._clock(), weight=weight, payer=payer)
 

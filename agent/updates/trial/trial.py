@@ -30,7 +30,7 @@ from agent.errors import (
     UnavailableError,
     WorkerCrashedError,
 )
-from agent.runtime.candidate import Candidate
+from agent.runtime.candidate import Candidate, Moment
 from agent.runtime.queue import Priority
 from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
@@ -80,7 +80,7 @@ class _Case:
     before: Health = field(default_factory=Health)
     running: Measured | None = None
     return_s: float = RETURN_SPARE_S
-    began: float = 0.0
+    began: Moment = field(default_factory=Moment)
     introduced: Candidate | None = None
 
     @property
@@ -191,7 +191,7 @@ class Trial:
         verdict: Verdict | None = None
         try:
             candidate = await self._introduce(case)
-            case.began = time.monotonic()
+            case.began = candidate.moment()
             if candidate.in_place:  # requests wait for its end: let it hurry
                 candidate.set_pace(gives_way=False)
             answers = await self._ask_golden(case, candidate)
@@ -274,14 +274,17 @@ class Trial:
         """What comes of `asking` the candidate. Raises `_FailedError` for what is its own doing: no answer in time, a
         crash, an answer that is an error; `UnavailableError` for what is not."""
         hang_s = case.limits.hang_timeout_s
+        asked = candidate.moment()
         try:
             return await self._patiently(case, asking, timeout_s=hang_s + spare_s)
         except TimeoutError:
-            if case.left_s > 0:
-                raise _FailedError(f"It gave no answer to {what} within {hang_s:g} s.") from None
             timeout_s = case.limits.trial_timeout_s
-            if time.monotonic() - case.began < timeout_s / 2:
+            hung = case.left_s > 0
+            late = not hung and time.monotonic() - case.began.at < timeout_s / 2
+            if late or candidate.starved_since(asked if hung else case.began):
                 raise UnavailableError(f"Others left too little time to try {case.name}.") from None
+            if hung:
+                raise _FailedError(f"It gave no answer to {what} within {hang_s:g} s.") from None
             raise _FailedError(f"It did not get through its tests within {timeout_s:g} s.") from None
         except EdgeAgentError as error:
             if (fault := candidate.fault()) is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent.errors import UnavailableError
+from agent.hardware.sensors.turns import Turns
 from agent.runtime.wire.generation import Generate, Sampling
 from agent.updates.parts import Limits
 from agent.updates.trial.probation import load_of
@@ -138,6 +139,19 @@ async def test_one_with_a_fault_fails_and_the_version_that_runs_goes_on(
         assert any(says in reason for reason in verdict.reasons), verdict.reasons
         assert (device.serving, device.workers) == (("1", "ready"), 1)
         assert device.runtime.snapshot().counters.failed == 0
+
+
+async def test_one_that_got_no_turn_of_the_processors_is_not_to_blame(
+    device: Device, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the kernel counts while others take everything: ready to run all the time, and never run.
+    monkeypatch.setattr("agent.runtime.candidate.read_turns", lambda pid: Turns(0.0, 2 * time.monotonic()))
+    candidate = device.add("2", tiny_model, fault="mute")
+    async with running(device):
+        await device.runtime.load("m")
+        with pytest.raises(UnavailableError, match="Others left too little time to try m"):
+            await device.trial.judge(candidate, device.store.active("m"), limits(hang_timeout_s=1))
+        assert device.serving == ("1", "ready")
 
 
 async def test_a_file_that_is_no_model(device: Device, tmp_path: Path) -> None:
