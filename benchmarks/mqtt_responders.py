@@ -32,6 +32,8 @@ class Responder:
     device: str
     behavior: str = "plain"
     model: str = "qwen"
+    active: str = "7"
+    """The version that it says it serves."""
     commands: list[dict[str, Any]] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
     acknowledged: list[dict[str, Any]] = field(default_factory=list)
@@ -55,7 +57,9 @@ class Responder:
         self._send(0x82, self._next_id() + b"".join(_text(one) + b"\x01" for one in filters))
         assert (await self._packet())[0] == 0x90
         self.say("", {"@type": "service", "name": "edge-agent", "version": "1.2.3", "board": "Raspberry Pi 5"})
-        self.say("/twin/model", {"models": {self.model: {"version": "7", "state": "ready", "task": "generate"}}})
+        self.say(
+            "/twin/model", {"models": {self.model: {"version": self.active, "state": "ready", "task": "generate"}}}
+        )
         self.say("/status/health", {"status": "up", "pid": 1, "boot_id": "b", "time": time.time()})
         await self.said()
         task = asyncio.create_task(self._run())
