@@ -32,7 +32,7 @@ class Consumer:
 
     async def _take(self, type: str, message: dict[str, Any]) -> None:
         key, first, samples = (type, message["log"]), message["seq"], message["samples"]
-        expected = self._next.get(key, first)
+        expected = self._next.get(key, 1)
         if first > expected + message.get("missing", 0):
             self.gaps.append(f"{type}: {first} after {expected - 1}")
         seen = max(0, expected - first)

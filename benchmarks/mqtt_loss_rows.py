@@ -165,6 +165,8 @@ async def _under(
             await asyncio.sleep(every_s)
 
     async with _running(link.run(), consumer.link.run(), listen(), consumer.run(), outbox.run(), sender.run()):
+        while not consumer.link.state.connected:  # noqa: ASYNC110 - what comes before it has subscribed is not for it
+            await asyncio.sleep(0.01)
         producer = asyncio.create_task(produce())
         await trouble()
         producer.cancel()
