@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from agent.errors import ArtifactError, DiskFullError
 from agent.store.durable import Filesystem
 from agent.store.store import Store
+from tests.small_disk import small_disk
 from tests.store.material import MIB, artifact, gguf, random_bytes, report, small_store, tree
 
 
@@ -69,23 +69,13 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(tmp_path: Path, code:
 
 
 @pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    try:
-        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting a tmpfs is not allowed here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", mebibytes=4) as folder:
+        yield folder
 
 
-def test_a_real_disk_that_is_too_small(tmp_path: Path, tiny_disk: Path) -> None:
-    store = Store(tiny_disk / "models", margin_bytes=MIB)
+def test_a_real_disk_that_is_too_small(tmp_path: Path, disk: Path) -> None:
+    store = Store(disk / "models", margin_bytes=MIB)
     store.import_gguf(gguf(tmp_path / "a.gguf", count=MIB, seed=1), "m", "1", report())
     before = tree(store.layout.root)
     with pytest.raises(DiskFullError, match=r"needs 3\.1 MB"):
@@ -93,17 +83,17 @@ def test_a_real_disk_that_is_too_small(tmp_path: Path, tiny_disk: Path) -> None:
     assert tree(store.layout.root) == before
 
 
-def test_a_real_disk_that_becomes_full_in_the_middle(tmp_path: Path, tiny_disk: Path) -> None:
-    store = small_store(tiny_disk / "models")
+def test_a_real_disk_that_becomes_full_in_the_middle(tmp_path: Path, disk: Path) -> None:
+    store = small_store(disk / "models")
     store.import_gguf(gguf(tmp_path / "a.gguf", count=MIB, seed=1), "m", "1", report())
     before = tree(store.layout.root)
 
     def another_writer(done: int, total: int) -> None:
-        if not (tiny_disk / "other").exists():
-            (tiny_disk / "other").write_bytes(b"x" * (MIB + MIB // 2))
+        if not (disk / "other").exists():
+            (disk / "other").write_bytes(b"x" * (MIB + MIB // 2))
 
     for transfer in ("copy", "link", "move"):
-        (tiny_disk / "other").unlink(missing_ok=True)
+        (disk / "other").unlink(missing_ok=True)
         source = gguf(tmp_path / "b.gguf", count=2 * MIB, seed=2)
         with pytest.raises((DiskFullError, ArtifactError)) as caught:  # ArtifactError: another disk cannot be linked
             store.import_gguf(source, "m", "2", report(), progress=another_writer, transfer=transfer)
@@ -119,22 +109,22 @@ def fill(path: Path) -> None:
             file.write(b"x" * 4096)
 
 
-def test_removing_works_on_a_disk_without_a_byte_left(tmp_path: Path, tiny_disk: Path) -> None:
-    store = small_store(tiny_disk / "models")
+def test_removing_works_on_a_disk_without_a_byte_left(tmp_path: Path, disk: Path) -> None:
+    store = small_store(disk / "models")
     for seed in (1, 2, 3):
         store.import_gguf(gguf(tmp_path / "a.gguf", count=MIB // 2, seed=seed), "m", None, report())
     folder = artifact(tmp_path / "in", {"model.gguf": b"x" * (MIB // 2)}, name="n")
     store.import_folder(folder)
-    fill(tiny_disk / "filler")
-    small_store(tiny_disk / "models")
+    fill(disk / "filler")
+    small_store(disk / "models")
     store.remove("m", "2")
     store.remove("m", "1", force=True)
     store.remove("n")
-    assert [(model.name, model.version) for model in Store(tiny_disk / "models").models()] == [("m", "3")]
+    assert [(model.name, model.version) for model in Store(disk / "models").models()] == [("m", "3")]
 
 
-def test_another_disk_is_moved_to_by_copying(tmp_path: Path, tiny_disk: Path) -> None:
+def test_another_disk_is_moved_to_by_copying(tmp_path: Path, disk: Path) -> None:
     source = gguf(tmp_path / "a.gguf", count=MIB)
-    model = small_store(tiny_disk / "models").import_gguf(source, "m", None, report(), transfer="move").model
+    model = small_store(disk / "models").import_gguf(source, "m", None, report(), transfer="move").model
     assert not source.exists()
     assert model.main_path.read_bytes() == random_bytes(MIB)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from convert.publish.keys import load_keys, new_key, save_key
 from convert.publish.publish import publish
 from convert.publish.roles import ROOT
 from tests.convert.publish.published import MODEL, Device, Repository, artifact, new_repository
+from tests.small_disk import small_disk
 
 NEEDS_ROOM = ("create", "write", "mkdir", "allocate", "copy", "link")
 PAGE_BYTES = 4096
@@ -111,19 +111,9 @@ class EndedError(Exception):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 3 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
-    try:
-        mounted = os.geteuid() == 0 and subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except OSError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting a tmpfs is not allowed here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", mebibytes=3) as folder:
+        yield folder
 
 
 def leave(folder: Path, pages: int) -> Path:
@@ -139,9 +129,9 @@ def leave(folder: Path, pages: int) -> Path:
     return filler
 
 
-def test_a_real_disk_that_is_full(small_disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_disk_that_is_full(disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convert.publish.publish.MARGIN_BYTES", -1_000_000_000)  # another program was faster
-    repository = new_repository(small_disk)
+    repository = new_repository(disk)
     publish(artifact(tmp_path / "first", "1"), repository.path, repository.created.ring)
     made = artifact(tmp_path / "made", "2")
     (tmp_path / "seen").mkdir()
@@ -149,7 +139,7 @@ def test_a_real_disk_that_is_full(small_disk: Path, tmp_path: Path, monkeypatch:
     told: list[str] = []
     before, needed = tree(repository.path), (len(MODEL) // PAGE_BYTES) + 12
     for pages in [*range(0, needed - 12, 12), *range(needed - 12, needed + 12)]:
-        filler = leave(small_disk, pages)
+        filler = leave(disk, pages)
         try:
             publish(made, repository.path, repository.created.ring)
         except DiskFullError as error:
@@ -166,9 +156,9 @@ def test_a_real_disk_that_is_full(small_disk: Path, tmp_path: Path, monkeypatch:
     assert device.read("models/toy/2/model.onnx") == MODEL + b"2"
 
 
-def test_half_a_key_is_no_key(small_disk: Path) -> None:
-    save_key(new_key(), "root", small_disk / "keys")
-    leave(small_disk, 0)
+def test_half_a_key_is_no_key(disk: Path) -> None:
+    save_key(new_key(), "root", disk / "keys")
+    leave(disk, 0)
     with pytest.raises(OSError, match="No space left"):
-        save_key(new_key(), "targets", small_disk / "keys")
-    assert len(load_keys([small_disk / "keys"])) == 1
+        save_key(new_key(), "targets", disk / "keys")
+    assert len(load_keys([disk / "keys"])) == 1
