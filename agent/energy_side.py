@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from agent.hardware.power.account import Bill, RequestEnergy
 from agent.hardware.power.choose import Choice
 from agent.hardware.power.energy import LONGEST_GAP_S
 from agent.hardware.power.pushed import PushedMeter
 from agent.hardware.power.sampler import EnergySampler
 from agent.hardware.sensors.power import PowerReading
 
-LEAST_S: Final = 0.05
-"""So much of a request must lie between two readings of a meter that is not read at its end: else what was read is
-what the board drew before it began."""
 AGAIN_S: Final = 3600.0
 """Where nothing measures, it is looked for again: rights and drivers change, a battery is unplugged."""
+
+_ROUNDING_S: Final = 1e-6
 
 _log = logging.getLogger("agent.energy")
 
@@ -87,14 +87,25 @@ class Energy:
 
     # For the streams of requests
 
-    def begin(self, key: int, model: str, task: str) -> None:
-        """A worker has the request."""
+    def begin(self, key: int, model: str, task: str, *, waits: bool = False) -> None:
+        """A worker has the request. One that `waits` costs nothing until `compute`."""
         if self._sampler is not None:
-            self._sampler.begin(key, payer=(model, task))
+            self._sampler.begin(key, payer=(model, task), waits=waits)
 
-    def finish(self, key: int) -> Awaitable[float | None]:
-        """It is done. Its joules, as soon as they are known; None where they were not measured."""
-        task = asyncio.get_running_loop().create_task(self._bill(key), name="energy of a request")
+    def compute(self, key: int, at_s: float) -> None:
+        """The worker has begun with it, at `at_s` (`time.monotonic`)."""
+        if self._sampler is not None:
+            self._sampler.compute(key, at_s)
+
+    def finish(self, key: int, at_s: float | None = None) -> Awaitable[float | None]:
+        """It was done at `at_s`, None for now. Its joules, as soon as they are known; None where they were not.
+
+        A quick meter is read at once. With one that is not nobody waits for its next reading: whoever asks gets what is
+        known by then, and may ask again.
+        """
+        if self._sampler is not None and not self._quick:
+            return _Asked(self._sampler, self._sampler.end(key, at_s))
+        task = asyncio.get_running_loop().create_task(self._bill(key, at_s), name="energy of a request")
         self._bills.add(task)
         task.add_done_callback(self._bills.discard)
         return task
@@ -104,17 +115,9 @@ class Energy:
         if self._sampler is not None:
             self._sampler.drop(key)
 
-    async def _bill(self, key: int) -> float | None:
-        """None as well for what was measured in part only: a number that is too low would look like a good one."""
+    async def _bill(self, key: int, at_s: float | None) -> float | None:
         sampler = self._sampler
-        if sampler is None:
-            return None
-        spent = await sampler.finish(key)
-        if spent is None or sampler.status().failure:
-            return None
-        seen = self._quick or spent.measured_s >= LEAST_S
-        known = spent.missing_s == 0 and spent.estimated_s <= LONGEST_GAP_S and spent.joules > 0
-        return spent.joules if known and seen else None
+        return None if sampler is None else told(await sampler.finish(key, at_s), sampler)
 
     # For whoever wants to know
 
@@ -141,3 +144,22 @@ class Energy:
         if self._sampler is None:
             return {"source": None, "reason": self.reason}
         return {**asdict(self._sampler.status()), "reason": self.reason}
+
+
+def told(spent: RequestEnergy | None, sampler: EnergySampler) -> float | None:
+    """None for what was not measured, or in part only: a number that is too low would look like a good one."""
+    if spent is None or sampler.status().failure or spent.missing_s or spent.blind_s > _ROUNDING_S:
+        return None
+    return spent.joules if spent.estimated_s <= LONGEST_GAP_S and spent.joules > 0 else None
+
+
+class _Asked:
+    """What a request cost by the time at which this is awaited; as often as one likes."""
+
+    def __init__(self, sampler: EnergySampler, bill: Bill | None) -> None:
+        self._sampler = sampler
+        self._bill = bill
+
+    def __await__(self) -> Generator[Any, None, float | None]:
+        yield from ()  # an answer at once
+        return told(None if self._bill is None else self._bill.energy(), self._sampler)

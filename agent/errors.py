@@ -24,6 +24,7 @@ EdgeAgentError                       500
 ├── UnavailableError                 503
 │   ├── DeadlineError                503  the request's deadline passed before it could run
 │   ├── ModelFailedError             503  the model crashed too often and waits for someone to act
+│   │   └── LoadTimeoutError         503  the last of its workers was ended: its load took too long
 │   ├── NotConnectedError            503  no broker is connected, or it was lost before it confirmed; safe to send again
 │   └── ShuttingDownError            503
 └── MemoryBudgetError                507  the model cannot fit; the message carries the arithmetic
@@ -177,6 +178,10 @@ class DeadlineError(UnavailableError):
 
 class ModelFailedError(UnavailableError):
     code = "model_failed"
+
+
+class LoadTimeoutError(ModelFailedError):
+    """For a client it is the same, so it has the same code. Who tries a candidate asks who is to blame."""
 
 
 class ShuttingDownError(UnavailableError):

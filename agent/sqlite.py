@@ -44,7 +44,7 @@ class DatabaseFile:
     migrations: tuple[Migration, ...] = ()
     checked: bool = False
     page_bytes: int = PAGE_BYTES
-    cache_kib: int = 1024
+    cache_kib: int = 256
     checkpoint_pages: int = 256
     log_limit_bytes: int = 1024 * 1024
 

@@ -116,7 +116,8 @@ def fetching_of(settings: UpdatesSettings, state_dir: Path, pipe: BlockPipe | No
 
 class Updates:
     """Updates for as long as the daemon runs. A mistake in the updater ends it alone: it is logged, and a minute later
-    it goes on from its journal. `pipe` is the broker, where there is one. Raises `ConfigError`."""
+    it goes on from its journal. `cores` is how many this process may use, `pipe` the broker, where there is one. Raises
+    `ConfigError`."""
 
     def __init__(
         self,
@@ -127,6 +128,7 @@ class Updates:
         *,
         state_dir: Path,
         limits: RuntimeLimits,
+        cores: int,
         pipe: BlockPipe | None = None,
     ) -> None:
         self._policy = policy_of(settings, limits)
@@ -136,7 +138,7 @@ class Updates:
         self._fetching = fetching_of(settings, state_dir, pipe)
         self._store = store
         self._trial = Trial(runtime, daemon.spec_of)
-        self._switcher = Switcher(runtime, store, daemon.models_changed)
+        self._switcher = Switcher(runtime, store, daemon.models_changed, cores=cores)
         self._listeners: list[Callable[[], None]] = []
         self._told: object = None
         self._moved = asyncio.Event()

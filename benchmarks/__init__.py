@@ -1,1 +1,1 @@
-"""Measurements of the daemon against the raw loop, and the model files that they need."""
+"""Measurements, in a folder for each part. What several of them use is here."""

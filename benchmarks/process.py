@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,10 +26,15 @@ def cpu_s(pid: int) -> float:
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of the direct children, dead ones not yet waited for included."""
+    """Process ids of the direct children, dead ones not yet waited for included.
+
+    Raises:
+        FileNotFoundError: the process is gone; a thread of it that ends meanwhile is no error.
+    """
     found = []
     for task in Path(f"/proc/{pid}/task").iterdir():
-        found += [int(child) for child in (task / "children").read_text().split()]
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import shapes
+from benchmarks.models import shapes
 
 # A shell starts what it puts in the background with SIGINT ignored, and so would our children be: then a test of Ctrl-C
 # would wait for ever.

@@ -18,6 +18,7 @@ import pytest
 from agent.cli import COMMANDS, build_parser
 from agent.settings import Settings, declarations
 from agent.version import version
+from tests.commands.test_client import response, server_that_says
 from tests.daemon_process import DaemonProcess, edge_agent, environment_for, running_daemon
 
 
@@ -226,6 +227,43 @@ def test_load_unload_and_versions_through_the_daemon(served: DaemonProcess, tiny
     while len(served.get("/v1/models")[1]["data"]) > 1:
         assert time.monotonic() < give_up
         time.sleep(0.05)
+
+
+def at_port(home: Path, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command that is told no state folder, only a port."""
+    port = url.rpartition(":")[2]
+    return subprocess.run(
+        [sys.executable, "-m", "agent.cli", *arguments, "--port", port],
+        capture_output=True, text=True, timeout=60, env=environment_for(home), cwd=home,
+    )  # fmt: skip
+
+
+def test_a_model_goes_to_the_daemon_at_the_port(served: DaemonProcess, tmp_path: Path, tiny_model: Path) -> None:
+    imported = at_port(tmp_path, served.url, "models", "import", str(tiny_model), "--name", "by-port")
+    assert imported.stdout.endswith("The daemon serves it.\n"), imported.stderr
+    assert (served.state_dir / "models" / "by-port").is_dir()
+    assert not (tmp_path / ".local").exists()
+    at_port(tmp_path, served.url, "models", "import", str(tiny_model), "--name", "by-port", "--version", "b")
+    assert at_port(tmp_path, served.url, "models", "activate", "by-port", "b").stdout == "by-port b is active.\n"
+    assert at_port(tmp_path, served.url, "models", "rm", "by-port").stdout == "Removed by-port.\n"
+    assert not (served.state_dir / "models" / "by-port").exists()
+
+
+def test_nothing_is_written_where_the_daemon_at_the_port_keeps_its_models_out_of_reach(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    with server_that_says(response(b'{"state_dir": "/far/away", "pid": 1}')) as url:
+        refused = at_port(tmp_path, url, "models", "import", str(tiny_model), "--name", "m")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"edge-agent: The daemon at {url} keeps its models in /far/away, which cannot be")
+    assert "--state-dir" in refused.stderr
+    assert not (tmp_path / ".local").exists()
+
+
+def test_without_a_daemon_at_the_port_the_models_are_one_s_own(tmp_path: Path, tiny_model: Path) -> None:
+    imported = at_port(tmp_path, "http://127.0.0.1:1", "models", "import", str(tiny_model), "--name", "m")
+    assert imported.stdout.endswith("edge-agent serve serves it.\n"), imported.stderr
+    assert (tmp_path / ".local" / "state" / "edge-agent" / "models" / "m").is_dir()
 
 
 def test_chat_from_a_pipe_answers_line_by_line(served: DaemonProcess) -> None:

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "agent/commands": EVERYTHING,
     "agent/config.py": ("agent.errors", "agent.settings"),
     "agent/greeting.py": ("agent.runtime",),
+    "agent/heap.py": (),
     "agent/instance.py": ("agent.errors",),
     "agent/journal.py": (),
     "agent/logs.py": ("agent.journal",),

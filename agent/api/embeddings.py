@@ -42,7 +42,7 @@ async def embeddings(request: web.Request) -> web.Response:
     answer: dict[str, object] = {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": _base64(row) if as_base64 else row.tolist()}
+            {"object": "embedding", "index": index, "embedding": _base64(row) if as_base64 else _numbers(row)}
             for index, row in enumerate(rows)
         ],
         "model": model,
@@ -79,6 +79,11 @@ def shorten(rows: list[array[float]], dimensions: int | None, *, allowed: bool) 
 def _unit(row: array[float]) -> array[float]:
     length = math.sqrt(sum(value * value for value in row))
     return array("f", (value / length for value in row)) if length else row
+
+
+def _numbers(row: array[float]) -> msgspec.Raw:
+    """As JSON already: the numbers of thousands of rows, as Python's objects all at once, would take 32 bytes each."""
+    return msgspec.Raw(msgspec.json.encode(row.tolist()))
 
 
 def _base64(row: array[float]) -> str:

@@ -60,7 +60,7 @@ def choose_model(models: tuple[ModelSnapshot, ...], name: str | None, task: Task
         fitting = [model.name for model in models if model.task == task]
         if not fitting:
             what = "FILE.gguf" if task == "generate" else "FOLDER"
-            hint = f"Import one: edge-agent models import {what}."
+            hint = f"`edge-agent models suggest` lists what fits; for your own: edge-agent models import {what}."
             raise ModelNotFoundError(f"No model here {DOES[task]}.", hint=hint, param="model")
         if len(fitting) > 1:
             raise RequestError("`model` is missing.", hint=_choice(fitting), param="model")
@@ -194,7 +194,9 @@ def stored_name(request: web.Request) -> str:
 
 
 def _choice(names: list[str]) -> str:
-    return f"There is {', '.join(names)}." if names else "Import one: edge-agent models import FILE.gguf."
+    return (
+        f"There is {', '.join(names)}." if names else "`edge-agent models suggest` lists what fits and how to get it."
+    )
 
 
 def _described(model: ModelSnapshot) -> dict[str, object]:

@@ -107,15 +107,14 @@ class Work:
                         yield piece
                 if audio.end is None:
                     raise EngineError("The audio decoder did not say how the file ends.")
-                transcript.end(audio.end, joules=self._joules)
+                transcript.end(audio.end, joules=await self._joules())
         except RequestError as error:
             error.param = error.param or FILE
             raise
 
-    @property
-    def _joules(self) -> float | None:
+    async def _joules(self) -> float | None:
         """None where there was no speech, and so nothing to measure."""
-        first, later = self._first.joules, self._later.joules
+        first, later = await self._first.joules(), await self._later.joules()
         return None if first is None or later is None or not self._done else first + later
 
     async def _transcribe(self, request: Transcribe) -> Transcribed:

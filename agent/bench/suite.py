@@ -202,7 +202,7 @@ def _models(server: Server, options: Options, url: str, say: Callable[[str], Non
                 raise
             say(f"{task} is not measured. {error}")
     if not found:
-        raise ModelNotFoundError(f"{url} has no model.", hint="Import one: edge-agent models import FILE.gguf.")
+        raise ModelNotFoundError(f"{url} has no model.", hint="`edge-agent models suggest` lists what fits.")
     return found
 
 

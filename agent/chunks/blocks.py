@@ -30,7 +30,7 @@ REQUEST_BYTES: Final = 32 * 1024
 REFUSED: Final = "refused"
 
 _TARGET = re.compile(r"[0-9a-f]{64}")
-_METADATA = re.compile(r"(?:[1-9][0-9]{0,9}\.)?[A-Za-z0-9_%-][A-Za-z0-9._%-]{0,99}\.json")
+_METADATA = re.compile(r"(?:[1-9][0-9]{0,9}\.)?[A-Za-z0-9_%-][A-Za-z0-9._%~-]{0,199}\.json")
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**50)]
 Line = Annotated[str, msgspec.Meta(max_length=512)]
@@ -47,7 +47,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 class BlockRequest(msgspec.Struct, frozen=True, kw_only=True):
     """`file` is the KEY. Numbers are distinct within a request; a number asked for again is answered again."""
 
-    file: Annotated[str, msgspec.Meta(max_length=128)]
+    file: Annotated[str, msgspec.Meta(max_length=255)]
     blocks: Annotated[tuple[Block, ...], msgspec.Meta(min_length=1, max_length=BLOCKS_PER_REQUEST)]
 
 

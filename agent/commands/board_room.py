@@ -36,13 +36,13 @@ def look_around(call: Call) -> BoardRoom:
     match = choose(board, load_profiles(), settings.profile)
     source = str(settings.config_file or "the configuration")
     profile = match.profile.resolve(board, settings.profile_overrides, source=source)
-    report = doctor.examine(board, match, profile, read_memory(), checks.gather(call.state_dir))
+    report = doctor.examine(board, match, profile, read_memory(), checks.gather(call.near_state_dir))
     memory_bytes = report.budget_bytes
     if report.pool == "memory":
         memory_bytes = _daemons_budget(call) or memory_bytes
     room = Room(
         memory_bytes=memory_bytes,
-        disk_bytes=free_bytes(call.state_dir) - FREE_SPACE_MARGIN_BYTES,
+        disk_bytes=free_bytes(call.near_state_dir) - FREE_SPACE_MARGIN_BYTES,
         llama=profile.llama,
         decode_gb_per_s=profile.recommend.decode_gb_per_s,
     )

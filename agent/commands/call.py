@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agent.config import default_state_dir, load_settings
-from agent.instance import SERVICE_STATE_DIR, Running, find_running, url_of
+from agent.instance import Running, url_of
 from agent.settings import Settings
 
 if TYPE_CHECKING:
     from agent.commands.client import Client
+    from agent.commands.whereabouts import Whereabouts
 
 
 @dataclass(frozen=True)
@@ -35,26 +36,41 @@ class Call:
         """The settings as they are now; `settings` keeps the first answer. Raises `ConfigError`."""
         return load_settings(self.flags, config=self.config)
 
-    @cached_property
+    @property
     def running(self) -> Running | None:
-        """The daemon of the state folder; without one there, the machine's service."""
-        own = find_running(self.settings.state_dir)
-        if own is not None or self._state_dir_given:
-            return own
-        return find_running(SERVICE_STATE_DIR)
+        """The daemon that the command is about, where it runs on this machine: the one at an address that was asked
+        for, the one of the state folder, or the machine's service."""
+        return self._whereabouts.running
+
+    @property
+    def elsewhere(self) -> bool:
+        """A daemon answers at the address that was asked for, and its files cannot be reached from here."""
+        return self._whereabouts.trouble is not None
 
     @property
     def state_dir(self) -> Path:
-        """Where the models are: the machine's service's folder while it runs, unless another was asked for."""
-        own = self.settings.state_dir
-        if self._state_dir_given or find_running(own) or not find_running(SERVICE_STATE_DIR):
-            return own
-        return SERVICE_STATE_DIR
+        """Where the models of that daemon are. Raises `EdgeAgentError` where it is `elsewhere`."""
+        if self._whereabouts.trouble is not None:
+            raise self._whereabouts.trouble
+        return self._whereabouts.state_dir
+
+    @property
+    def near_state_dir(self) -> Path:
+        """The same, and a folder of this machine also where the daemon is `elsewhere`."""
+        return self._whereabouts.state_dir
+
+    @property
+    def touched_state_dir(self) -> Path:
+        """The folder that the command may have written to. Nobody is asked for it."""
+        from agent.commands import whereabouts
+
+        known: Whereabouts | None = vars(self).get("_whereabouts")
+        return (known or whereabouts.by_folder(self.settings.state_dir, given=self._state_dir_given)).state_dir
 
     @cached_property
     def url(self) -> str:
         """Where the daemon is or would be: an address that was asked for, else the running one's, else the default."""
-        if self.running is not None and not (self._given("host") or self._given("port")):
+        if not self._address_given and self.running is not None:
             return self.running.url
         return url_of(self.settings.host, self.settings.port)
 
@@ -64,6 +80,19 @@ class Call:
 
         keys = [key.key for key in self.settings.api_keys if key.key]
         return Client(self.url, key=keys[0] if keys else None)
+
+    @cached_property
+    def _whereabouts(self) -> Whereabouts:
+        from agent.commands import whereabouts
+
+        own = self.settings.state_dir
+        if self._address_given and not self._state_dir_given:
+            return whereabouts.by_address(self.client, own)
+        return whereabouts.by_folder(own, given=self._state_dir_given)
+
+    @property
+    def _address_given(self) -> bool:
+        return self._given("host") or self._given("port")
 
     @property
     def _state_dir_given(self) -> bool:

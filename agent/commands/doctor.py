@@ -41,7 +41,7 @@ def run(call: Call) -> int:
         match,
         profile,
         read_memory(),
-        checks.gather(call.state_dir),
+        checks.gather(call.near_state_dir),
         wheel_key=key,
         requested_threads=asked,
     )

@@ -136,7 +136,7 @@ def _import(call: Call) -> int:
 
 def _activate(call: Call) -> int:
     options = call.options
-    if call.running is not None:
+    if call.running is not None or call.elsewhere:
         call.client.post(f"/models/{options.name}/activate", {"version": options.version})
         version = options.version
     else:
@@ -146,7 +146,7 @@ def _activate(call: Call) -> int:
 
 def _rollback(call: Call) -> int:
     name = call.options.name
-    if call.running is not None:
+    if call.running is not None or call.elsewhere:
         version = call.client.post(f"/models/{name}/rollback")["version"]
     else:
         version = _store(call).rollback(name).version

@@ -59,6 +59,7 @@ def run(call: Call) -> int:
     for given, check in ((options.name, check_name), (options.version, check_version)):
         if given is not None:
             check(given)
+    state_dir = call.state_dir  # before anything is asked of the hub: it may be refused
     repository = client.look(source)
     here = look_around(call)
     chosen = select(
@@ -70,8 +71,8 @@ def run(call: Call) -> int:
         room=here.room,
     )
     name: str = options.name or chosen.name
-    store = Store(call.state_dir / "models")
-    downloads = call.state_dir / DOWNLOADS
+    store = Store(state_dir / "models")
+    downloads = state_dir / DOWNLOADS
     sweep(downloads, time.time())
     folder = folder_for(downloads, repository.name, chosen.wanted)
     about = {"hub": {"repository": repository.name, "revision": repository.revision, "because": chosen.because}}

@@ -184,7 +184,7 @@ def _models(call: Call) -> tuple[tuple[str, ...], list[Finding]]:
     names = [f"{one.name} {one.version}" for one in stored if one.active and one.manifest.task == "transcribe"]
     if names:
         return tuple(names), []
-    remedy = "Make one with edge-convert whisper, then edge-agent models import FOLDER."
+    remedy = "Get one: edge-agent models pull hf:onnx-community/whisper-base. Or make one with edge-convert whisper."
     return (), [_finding("note", "no_transcription_model", "No model here transcribes speech.", remedy)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 
 from agent.engines.process import resident_bytes
 from agent.errors import EngineError
@@ -24,6 +25,9 @@ class Connection:
         self._reader = FrameReader()
         self._lock = threading.Lock()
         self._ready: list[ToWorker] = []
+        self.came_s = 0.0
+        """When the last messages came, by the machine's monotonic clock: what was waited for them lies before it, and
+        what it took to read them after."""
 
     def send(self, messages: list[FromWorker]) -> None:
         """One frame. Ends the process when the daemon is gone."""
@@ -37,6 +41,7 @@ class Connection:
     def receive(self) -> list[ToWorker]:
         """Whatever has come, at least one message. Ends the process when the daemon is gone."""
         messages, self._ready = self._ready, []
+        before_s = time.thread_time()
         while not messages:
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
@@ -46,6 +51,7 @@ class Connection:
                 os._exit(0)
             for body in self._reader.feed(data):
                 messages += decode_to_worker(body)
+        self.came_s = time.monotonic() - (time.thread_time() - before_s)
         return messages
 
     def receive_one(self, kind: type[ToWorker]) -> ToWorker:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 import signal
 import sys
@@ -43,6 +44,16 @@ def release_free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def keep_numpy_to_one_thread() -> None:
+    """Call it before numpy is imported.
+
+    After a product that it shared, OpenBLAS's second thread spins for 2**26 ticks of the processor's clock (its
+    `THREAD_TIMEOUT`): 48 ms of a core for a spectrogram that one thread computes in half a millisecond. The graphs have
+    threads of their own.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def die_with_parent() -> None:

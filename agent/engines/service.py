@@ -31,8 +31,9 @@ class Service(Protocol):
     def run(self) -> None:
         """Serve until the process ends. Raises `EngineError` when the engine fails for good."""
 
-    def submit(self, request: Request) -> None:
-        """Raises `EdgeAgentError`, or what a hostile request makes the preparation raise."""
+    def submit(self, request: Request, came_s: float, /) -> None:
+        """`came_s` is that of `Connection`. Raises `EdgeAgentError`, or what a hostile request makes the preparation
+        raise."""
 
     def cancel(self, order: Cancel) -> None: ...
 

@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 from agent.engines.connection import Connection
-from agent.engines.process import die_with_parent, leave_no_core, offer_to_oom_killer
+from agent.engines.process import die_with_parent, keep_numpy_to_one_thread, leave_no_core, offer_to_oom_killer
 from agent.engines.service import Service, failure
 from agent.errors import EdgeAgentError, EngineError, RequestError
 from agent.runtime.wire.control import Cancel, Ping, SetPace, SetThreads, Shutdown
@@ -105,7 +105,7 @@ class Worker:
 
     def _submit(self, request: Request) -> None:
         try:
-            self._service.submit(request)
+            self._service.submit(request, self._connection.came_s)
         except EdgeAgentError as error:
             self._connection.send([failure(request.id, error)])
         except (ValueError, RecursionError, OverflowError, TypeError) as error:
@@ -117,6 +117,7 @@ def main() -> None:
     """Load what the first message says, serve until told to stop."""
     # A ctypes call comes back only when it gets the interpreter lock: the default 5 ms wait for it is a decode step.
     sys.setswitchinterval(0.0005)
+    keep_numpy_to_one_thread()
     die_with_parent()
     leave_no_core()
     offer_to_oom_killer()

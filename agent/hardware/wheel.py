@@ -43,6 +43,16 @@ JOB_BYTES = {False: 768 * 1024**2, True: 2 * 1024**3}
 
 LOG_LINES = 40
 
+_OURS = Path(__file__).resolve().parents[1] / "engines" / "llama"
+
+MAPS = _OURS / "maps"
+"""Smaller maps for vocabularies, compiled into llama.cpp everywhere."""
+
+KERNELS = _OURS / "kernels"
+"""Our faster products of Q5_0 and Q8_0 weights, compiled into ggml where the processor has what they need."""
+
+KERNEL_FLAGS = {"-DGGML_AVX512=ON", "-DGGML_AVX512_VBMI=ON", "-DGGML_AVX512_VNNI=ON"}
+
 Say = Callable[[str], None]
 
 
@@ -63,6 +73,7 @@ class Plan:
     jobs: int
     minutes: float
     cuda_compiler: str | None
+    kernels: bool
 
 
 def plan(board: Board, profile: Profile, version: str, *, environment: Mapping[str, str] = os.environ) -> Plan:
@@ -70,10 +81,16 @@ def plan(board: Board, profile: Profile, version: str, *, environment: Mapping[s
 
     The wheel is `py3-none`, so the key does not name a Python. A native build also depends on the very CPU.
     """
-    flags = shlex.join(profile.build.cmake_args)
-    cmake_args = f"{flags} {environment.get('CMAKE_ARGS', '')}".strip()
-    cuda = "-DGGML_CUDA=on" in profile.build.cmake_args
-    identity = [cmake_args]
+    flags = [*profile.build.cmake_args]
+    asked = environment.get("CMAKE_ARGS", "")
+    cuda = "-DGGML_CUDA=on" in flags
+    kernels = board.system == "linux" and set(flags) >= KERNEL_FLAGS and "-DGGML_AVX512" not in asked
+    identity = [f"{shlex.join(flags)} {asked}".strip()]
+    for folder in (MAPS, KERNELS) if kernels else (MAPS,):
+        identity += [path.read_text("utf-8") for path in sorted(folder.iterdir()) if path.is_file()]
+    include = KERNELS / "block_matmul.cmake" if kernels else MAPS / "text_map.cmake"  # the first includes the second
+    flags.append(f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={include}")
+    cmake_args = f"{shlex.join(flags)} {asked}".strip()
     if "-DGGML_NATIVE=OFF" not in profile.build.cmake_args:
         identity += [board.cpu_name, *sorted(board.cpu_features)]
     digest = hashlib.sha256("\n".join(identity).encode()).hexdigest()[:12]
@@ -87,6 +104,7 @@ def plan(board: Board, profile: Profile, version: str, *, environment: Mapping[s
         jobs=jobs,
         minutes=MINUTES_ON_TWO_CORES[cuda] * 2 / jobs,
         cuda_compiler=board.cuda_compiler if cuda else None,
+        kernels=kernels,
     )
 
 

@@ -21,6 +21,10 @@ from agent.runtime.worker import Exit, Worker, WorkerGoneError
 M = TypeVar("M", Predicted, Loaded)
 
 
+class LoadTooLongError(WorkerGoneError):
+    """It was ended because its load took too long."""
+
+
 class Episode:
     """`worker` is there while the process is; `session` from `Loaded` on."""
 
@@ -101,4 +105,4 @@ class Episode:
                         if isinstance(message, LoadFailed):
                             raise load_error(message.error)
         except TimeoutError:
-            raise WorkerGoneError(await worker.kill(f"did not load within {timeout_s:g} s")) from None
+            raise LoadTooLongError(await worker.kill(f"did not load within {timeout_s:g} s")) from None

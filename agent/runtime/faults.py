@@ -5,6 +5,7 @@ from __future__ import annotations
 from agent.errors import (
     DeadlineError,
     EdgeAgentError,
+    LoadTimeoutError,
     MemoryBudgetError,
     ModelFailedError,
     ModelLoadError,
@@ -52,9 +53,11 @@ def crashed(name: str, reason: str) -> WorkerCrashedError:
     )
 
 
-def crashed_too_often(name: str, crashes: int, reason: str) -> ModelFailedError:
+def crashed_too_often(name: str, crashes: int, reason: str, *, too_long: bool = False) -> ModelFailedError:
+    """`too_long`: the last one was ended because its load took too long."""
     lost = f"{crashes} workers in a row were lost, the last one" if crashes > 1 else "its worker was lost: it"
-    return ModelFailedError(
+    kind = LoadTimeoutError if too_long else ModelFailedError
+    return kind(
         f"Model {name} is out of service: {lost} {reason}.",
         hint=f"See the log for the cause, then load it again: POST /models/{name}/load.",
     )

@@ -12,7 +12,7 @@ from agent.runtime.wire.embedding import Embedded
 from agent.runtime.wire.errors import Failed
 from agent.runtime.wire.generation import Delta, Finished
 from agent.runtime.wire.messages import Event
-from agent.runtime.wire.transcription import Transcribed
+from agent.runtime.wire.transcription import Started, Transcribed
 
 
 class Flight:
@@ -29,7 +29,7 @@ class Flight:
         self.prompt_counted = False
 
 
-def work_of(event: Event, took_s: float) -> tuple[float, float]:
+def work_of(event: Event | Started, took_s: float) -> tuple[float, float]:
     """What a request came to, in tokens (those read, for vectors) or seconds of sound, and the seconds that this took:
     from the first token on for generation. `took_s` is how long the worker had it."""
     if isinstance(event, Finished):
@@ -58,12 +58,15 @@ class Flights:
         self._flights[stream.id] = Flight(stream, now)
         self.slots_used += stream.cost
 
-    def deliver(self, event: Event) -> Flight | None:
+    def deliver(self, event: Event | Started) -> Flight | None:
         """Pass an event on to its stream; the flight if the event has ended it. Late events are dropped."""
         flight = self._flights.get(event.id)
         if flight is None:
             return None
         stream = flight.stream
+        if isinstance(event, Started):
+            stream.compute(event.at_s)
+            return None
         if isinstance(event, Delta):
             self.counters.sampled_tokens += event.tokens
             stream.push(event)
@@ -81,7 +84,7 @@ class Flights:
                 return None
         if flight.dropped_at is None:
             self.counters.completed += 1
-        stream.finish()
+        stream.finish(event.ended_s if isinstance(event, Transcribed) else None)
         return self._remove(flight)
 
     def drop(self, stream: Stream, now: float, *, failed: bool) -> bool:

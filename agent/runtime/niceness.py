@@ -1,47 +1,98 @@
-"""How much of the processors a worker gets beside others: one that is only tried out gives way to those that serve.
+"""How much of the processors a process gets beside others: who is tried out or only fetches gives way, who records
+sound goes first.
 
-Nothing here may fail: a worker that cannot give way serves as well. Where a process may not take back the niceness that
-it gave away (no `LimitNICE=` in its unit, no CAP_SYS_NICE), only its session's group is made nicer, which anybody may
-undo; where the kernel has no such groups either, nothing is.
+Nothing here may fail: a process that cannot change its place works as well. Niceness is of threads, and where the
+kernel makes a scheduling group of each session, it counts only inside the session: others feel the group's own
+(sched(7), "The autogroup feature"). So both are set, for processes that have a session of their own. Inside a control
+group of its own, as in a service, the session's group has no effect, and no harm is done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-STEP: Final = 7
-"""A worker so much nicer gets 17% of a core that another wants whole (sched(7): a factor of 1.25 for each level): the
-other hardly feels it, and a long test still comes to its end."""
+TRIED: Final = 7
+"""More than others, for a worker that is only tried out. It gets 17% of a core that another wants whole (sched(7): a
+factor of 1.25 for each level): the other hardly feels it, and a long test still comes to its end."""
+BEHIND: Final = 10
+"""For what nobody waits for: 10% of a core that another wants whole (weights 1024 and 110). The 1.5% of 19 would be
+half a minute for loading the libraries alone, on a board that is never idle."""
+FIRST: Final = -5
+"""For recording sound: it takes little, and what it misses is lost. Audio servers take -11 for themselves."""
+
+_PROC: Final = Path("/proc")
 _NICEST: Final = 19
 _CAP_SYS_NICE: Final = 23  # linux/capability.h
 _ZERO_LIMIT: Final = 20  # getrlimit(2): a limit of 20 - n allows a niceness down to n
 _LOOKS: Final = 3
+_GROUP_TRIES: Final = 3
+_GROUP_PAUSE_S: Final = 0.11
+"""The kernel takes one change of a group in 0.1 s from those who are not root (kernel/sched/autogroup.c)."""
 
 
-def give_way(pid: int, *, proc: Path = Path("/proc")) -> bool:
-    """Let the processes that serve go before all threads of `pid`. False where that is not possible at all."""
-    level = min(_NICEST, _own() + STEP)
-    grouped = _set_group(pid, min(_NICEST, STEP), proc)
+def give_way(pid: int, *, proc: Path = _PROC) -> bool:
+    """Let the processes that serve go before all threads of `pid`, until `take_turn`. False where that is not possible
+    at all. Where the niceness could not be taken back, only the session's group gets one, which anybody may undo."""
+    level = min(_NICEST, _own() + TRIED)
+    grouped = _set_group(pid, TRIED, proc)
     return (_set_threads(pid, level, proc) if may_take_back(proc) else False) or grouped
 
 
-def take_turn(pid: int, *, proc: Path = Path("/proc")) -> bool:
+def take_turn(pid: int, *, proc: Path = _PROC) -> bool:
     """Undo `give_way`. False if something was refused for the moment: try again a little later."""
-    grouped = not (proc / str(pid) / "autogroup").exists() or _set_group(pid, 0, proc)
+    grouped = not _group_file(pid, proc).exists() or _set_group(pid, 0, proc)
     return grouped and (not may_take_back(proc) or _set_threads(pid, _own(), proc))
 
 
-def may_take_back(proc: Path = Path("/proc")) -> bool:
-    """Whether a process of ours that was made nicer can be made as it was."""
-    limit = getattr(resource, "RLIMIT_NICE", None)
+def step_behind(pid: int, *, proc: Path = _PROC) -> None:
+    """Let all others go before the process `pid`, which has one thread so far, for good."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, pid, BEHIND)
+    _set_group(pid, BEHIND, proc)
+    if hasattr(os, "SCHED_BATCH"):  # its waking up interrupts nobody
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
+
+
+def go_first(*, proc: Path = _PROC) -> int:
+    """Take the lowest niceness down to `FIRST` that is allowed, for this thread and those that it will start, and for
+    this session's group. The thread's niceness is returned. May take a third of a second."""
+    level = _own()
+    for wanted in (FIRST, lowest_niceness(niceness_limit() or 0, level)):
+        if wanted < level:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, 0, wanted)
+                level = wanted
+                break
+    if level < 0:
+        _insist_on_group(os.getpid(), level, proc)
+    return level
+
+
+def lowest_niceness(limit: int, current: int) -> int:
+    """What `go_first` may take, where RLIMIT_NICE is `limit` and it has `current` now; never a higher one."""
+    allowed = FIRST if limit == resource.RLIM_INFINITY else max(FIRST, _ZERO_LIMIT - limit)
+    return min(current, allowed)
+
+
+def niceness_limit() -> int | None:
+    """The soft RLIMIT_NICE; None where there is none, as on macOS."""
+    kind = getattr(resource, "RLIMIT_NICE", None)
+    return None if kind is None else resource.getrlimit(kind)[0]
+
+
+def may_take_back(proc: Path = _PROC) -> bool:
+    """Whether a process of ours that was made nicer can be made as it was: RLIMIT_NICE or CAP_SYS_NICE."""
+    limit = niceness_limit()
     if limit is None:
         return False
-    soft, _ = resource.getrlimit(limit)
-    return soft == resource.RLIM_INFINITY or soft >= _ZERO_LIMIT - _own() or _privileged(proc)
+    return limit == resource.RLIM_INFINITY or limit >= _ZERO_LIMIT - _own() or _privileged(proc)
 
 
 def _own() -> int:
@@ -58,7 +109,7 @@ def _privileged(proc: Path) -> bool:
 
 
 def _set_threads(pid: int, level: int, proc: Path) -> bool:
-    """Threads have a niceness each, and inherit that of the one that starts them: look again until none is new."""
+    """Threads inherit the niceness of the one that starts them: look again until none is new."""
     seen: set[int] = set()
     for _ in range(_LOOKS):
         fresh = set(_threads(pid, proc)) - seen
@@ -82,11 +133,28 @@ def _threads(pid: int, proc: Path) -> Iterator[int]:
         return
 
 
+def _group_file(pid: int, proc: Path) -> Path:
+    return proc / str(pid) / "autogroup"
+
+
 def _set_group(pid: int, level: int, proc: Path) -> bool:
-    """The scheduler's group of the session (sched(7), "The autogroup feature"); a worker has a session of its own."""
+    """The niceness of the group of the session of `pid`; not where that session is also others'."""
     try:
-        with (proc / str(pid) / "autogroup").open("r+") as file:
+        if os.getsid(pid) != pid:
+            return False
+        with _group_file(pid, proc).open("r+") as file:
             file.write(str(level))
     except OSError:
         return False
     return True
+
+
+def _insist_on_group(pid: int, level: int, proc: Path) -> None:
+    """Another process may just have changed its group's: then the kernel says to try again."""
+    if os.getsid(pid) != pid or not _group_file(pid, proc).exists():
+        return
+    for attempt in range(_GROUP_TRIES):
+        if _set_group(pid, level, proc):
+            return
+        if attempt < _GROUP_TRIES - 1:
+            time.sleep(_GROUP_PAUSE_S)

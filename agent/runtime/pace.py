@@ -14,7 +14,9 @@ from agent.runtime.worker import Worker
 _log = logging.getLogger(__name__)
 
 TURN_RETRY_S = 0.2
-"""The kernel takes one change of a scheduling group in 0.1 s from us (kernel/sched/autogroup.c)."""
+"""The kernel takes one change of a scheduling group in 0.1 s from all that are not root (kernel/sched/autogroup.c)."""
+TURN_TRIES = 8
+"""With twice the time between them each time: half a minute."""
 
 
 class Pace:
@@ -55,7 +57,7 @@ class Pace:
         if gives_way:
             give_way(self._worker.pid)
         elif not take_turn(self._worker.pid):
-            asyncio.get_running_loop().call_later(TURN_RETRY_S, self._take_turn, self._worker)
+            self._try_again(self._worker, 1)
 
     def throttle(self, throttle: Throttle) -> None:
         """Take no more of the board than this."""
@@ -69,6 +71,14 @@ class Pace:
             order = self._throttle.threads_of(self._options)
             session.set_threads(*((1, 1) if self._gives_way else (order.threads, order.threads_batch)))
 
-    def _take_turn(self, worker: Worker) -> None:
-        if worker.running and not self._gives_way and not take_turn(worker.pid):
+    def _try_again(self, worker: Worker, tries: int) -> None:
+        delay_s = TURN_RETRY_S * 2 ** (tries - 1)
+        asyncio.get_running_loop().call_later(delay_s, self._take_turn, worker, tries)
+
+    def _take_turn(self, worker: Worker, tries: int) -> None:
+        if not worker.running or self._gives_way or take_turn(worker.pid):
+            return
+        if tries < TURN_TRIES:
+            self._try_again(worker, tries + 1)
+        else:
             self._log.warning("%s: worker %d stays behind the others in the scheduler", self._name, worker.pid)

@@ -107,6 +107,12 @@ class Roster:
             raise
         return succession
 
+    def worker_pid(self, name: str) -> int | None:
+        """`Runtime.worker_pid`."""
+        succession = self._successions.get(name)
+        model = self.models.get(name) if succession is None else succession.new
+        return None if model is None else model.snapshot().pid
+
     async def dismiss(self, succession: Succession, error: EdgeAgentError) -> None:
         """Give it up, unless that has been done or it has taken over; returns when nothing is left of it."""
         name = succession.new.name

@@ -175,6 +175,10 @@ class Runtime:
         """How the version that serves has done since it began to. Raises `ModelNotFoundError`."""
         return self._find(name).health.copy()
 
+    def worker_pid(self, name: str) -> int | None:
+        """The worker of the version that is being made ready to serve, else of the one that serves; None without."""
+        return self._roster.worker_pid(name)
+
     def patience_s(self, name: str) -> float | None:
         """In how many seconds the first request that waits for this model will have waited for too long."""
         return self._admission.patience_s(name)

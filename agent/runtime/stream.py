@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from types import TracebackType
 from typing import Final, Protocol
 
@@ -25,13 +26,18 @@ _TASKS: Final[dict[type[Request], Task]] = {Generate: "generate", Embed: "embed"
 
 
 class Energy(Protocol):
-    """Whoever measures what requests cost; `key` is the request's id."""
+    """Whoever measures what requests cost; `key` is the request's id. Times are the worker's, by the monotonic clock of
+    the machine: they lie a little before the call."""
 
-    def begin(self, key: int, model: str, task: Task) -> None:
-        """A worker has it."""
+    def begin(self, key: int, model: str, task: Task, *, waits: bool = False) -> None:
+        """A worker has it. One that `waits` costs nothing until `compute`."""
 
-    def finish(self, key: int) -> Awaitable[float | None]:
-        """It is done: its joules, None where they were not measured."""
+    def compute(self, key: int, at_s: float) -> None:
+        """The worker has begun with it, at `at_s`."""
+
+    def finish(self, key: int, at_s: float | None = None) -> Awaitable[float | None]:
+        """It was done at `at_s`, None for now: its joules as they are known when this is awaited, None where they were
+        not measured."""
         ...
 
     def drop(self, key: int) -> None:
@@ -124,12 +130,12 @@ class Stream:
 
     async def joules(self) -> float | None:
         """What the request cost, after its last event. None where that was not measured."""
-        if self._bill is None:
-            return None
-        try:
-            return await asyncio.wait_for(asyncio.shield(self._bill), BILL_WAIT_S)
-        except TimeoutError:
-            return None
+        return await _joules(self._bill)
+
+    def joules_later(self) -> Callable[[], Awaitable[float | None]]:
+        """The same, to be asked for after the stream and its request are gone, as often as one likes: what a slow meter
+        did not see by the request's end it may have seen by then."""
+        return partial(_joules, self._bill)
 
     def __aiter__(self) -> Stream:
         return self
@@ -178,7 +184,13 @@ class Stream:
         self._holder = holder
         self.dispatched_at = now
         if self._energy is not None:
-            self._energy.begin(self.id, self.model, _TASKS[type(self.request)])
+            waits = isinstance(self.request, Transcribe)  # its worker says when it begins
+            self._energy.begin(self.id, self.model, _TASKS[type(self.request)], waits=waits)
+
+    def compute(self, at_s: float) -> None:
+        """The worker has begun with it, at `at_s` by the machine's monotonic clock."""
+        if not self._ended and self._energy is not None:
+            self._energy.compute(self.id, at_s)
 
     def push(self, event: Event) -> None:
         """Append an event; the reader is woken once for all that arrive in one tick.
@@ -205,10 +217,10 @@ class Stream:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def finish(self) -> None:
-        """All of its events were pushed."""
+    def finish(self, at_s: float | None = None) -> None:
+        """All of its events were pushed. `at_s` is when the worker was done, by the machine's monotonic clock."""
         if not self._ended and self._energy is not None and self.started:
-            self._bill = self._energy.finish(self.id)
+            self._bill = self._energy.finish(self.id, at_s)
         self._end(None)
 
     def fail(self, error: EdgeAgentError) -> None:
@@ -224,6 +236,15 @@ class Stream:
             self._energy.drop(self.id)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+async def _joules(bill: Awaitable[float | None] | None) -> float | None:
+    if bill is None:
+        return None
+    try:
+        return await asyncio.wait_for(asyncio.shield(bill), BILL_WAIT_S)
+    except TimeoutError:
+        return None
 
 
 def _payload_bytes(event: Event) -> int:

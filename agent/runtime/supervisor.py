@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from agent.errors import EdgeAgentError, MemoryBudgetError, ModelLoadError
-from agent.runtime.episode import Episode
+from agent.runtime.episode import Episode, LoadTooLongError
 from agent.runtime.faults import another, crashed, crashed_too_often, internal, stopping, unloaded_too_early
 from agent.runtime.lifecycle import Life, Move, State, advance, completed
 from agent.runtime.pace import Pace
@@ -225,7 +225,7 @@ class Supervisor:
         except MemoryBudgetError as error:
             self._refused(error, Move.NO_ROOM)
         except WorkerGoneError as gone:
-            self._crash(gone.exit)
+            self._crash(gone.exit, too_long=isinstance(gone, LoadTooLongError))
         except Exception as error:
             self._log.exception("%s: the runtime failed at this worker", self.name)
             self._crash(Exit(f"lost to an internal error ({error!r})", -1))
@@ -282,7 +282,7 @@ class Supervisor:
         self._move(move, reason=error.message)
         self._give_up(error)
 
-    def _crash(self, exit: Exit) -> None:
+    def _crash(self, exit: Exit, *, too_long: bool = False) -> None:
         tail = "".join(f"\n    {line}" for line in exit.tail)
         self._log.error("%s: worker %s with %d requests running%s", self.name, exit.reason, self.running, tail)
         place = self.place
@@ -294,7 +294,7 @@ class Supervisor:
         self._move(Move.CRASHED, reason=f"worker {exit.reason}", jitter=random.random())
         self.abandon(lambda: crashed(self.name, exit.reason))
         if self.life.state is State.FAILED:
-            self._give_up(crashed_too_often(self.name, self.life.crashes, exit.reason))
+            self._give_up(crashed_too_often(self.name, self.life.crashes, exit.reason, too_long=too_long))
         elif served and (self.pinned or place.spec.preload or place.kept):
             self.resident = True
 

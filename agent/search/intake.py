@@ -18,7 +18,6 @@ from agent.errors import RequestError
 from agent.search.row import Row
 
 CHUNK_ROWS: Final = 500
-_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Intake:
         self._source = source
         self.taken = Taken()
         # Which passages this reading has met: on disk, in SQLite's own temporary file, however many they are.
-        self._met = f"temp.met_{next(_numbers)}"
+        self._met = f"temp.{_free_name(connection)}"
         connection.execute(f"CREATE TABLE {self._met} (id INTEGER PRIMARY KEY, line INTEGER)")
 
     @property
@@ -120,3 +119,10 @@ class Intake:
             f" AND id NOT IN (SELECT id FROM {self._met})",
             (self._source,),
         ).rowcount
+
+
+def _free_name(connection: sqlite3.Connection) -> str:
+    """The same ones again and again: each new text of a statement stays in the connection's cache of prepared ones,
+    with some kilobytes, until 128 are there."""
+    taken = {name for (name,) in connection.execute("SELECT name FROM temp.sqlite_master WHERE type = 'table'")}
+    return next(name for number in itertools.count(1) if (name := f"met_{number}") not in taken)

@@ -14,6 +14,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import EdgeAgentError
+from agent.runtime.niceness import go_first
 from agent.runtime.wire.errors import WireError
 from agent.speech.capture_messages import Captured, CaptureFailed, CaptureMessage, Devices, Opened, encode
 from agent.speech.child_start import begin
@@ -21,7 +22,6 @@ from agent.speech.devices import DeviceError, InputDevice, choose, rates_to_try
 from agent.speech.pcm import SAMPLE_RATE_HZ
 from agent.speech.ring import Arrived, Ring
 from agent.speech.sample_clock import SampleClock
-from agent.speech.urgency import go_first
 
 if TYPE_CHECKING:
     import soxr

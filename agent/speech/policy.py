@@ -28,8 +28,8 @@ class Partials:
 
     Words are committed when all passes over the last `settle_s` of sound, and the one before, agree on them; passes
     over less than `settling_audio_s`, the preroll included, do not count. Of 60 spoken commands at four offsets
-    (benchmarks.live_replay): live WER 4.6%, as that of the final passes alone, 58% of the words committed before them;
-    7.5% and 82% where two passes in a row committed words, 4.6% and 46% at 1.2 s.
+    (benchmarks.speech.live_replay): live WER 4.6%, as that of the final passes alone, 58% of the words committed before
+    them; 7.5% and 82% where two passes in a row committed words, 4.6% and 46% at 1.2 s.
     """
 
     enabled: bool = True

@@ -27,7 +27,7 @@ class Segmentation:
 
     A model mishears words that begin right where its sound does: of 60 commands heard through a sound server, in the
     mean of four offsets, WER 6.1% with 0.3 and 0.2 s around them, 4.7% with 0.5 and 0.2, 4.3% with 0.5 and 0.4
-    (benchmarks.live_replay).
+    (benchmarks.speech.live_replay).
     """
 
     on_threshold: float = 0.5

@@ -11,6 +11,7 @@ Errors are those of `agent.errors`. `UpdateError` says by `retry` whether the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -155,19 +156,28 @@ class Switching(Protocol):
 class Health:
     """Of the active version, counted since `switch` (or since the start of the daemon, if that was later). `units` and
     `work_s` as in `agent.runtime.snapshot.Health`, and `worked` how many requests they are of: all since the start of
-    this process."""
+    this process. `under_way`: requests that run or wait now. `held_up`: the share of its work, at most, in which it
+    waited for the processors that other programs had."""
 
     requests_ok: int = 0
     requests_failed: int = 0
     crashes: int = 0
+    under_way: int = 0
     worked: int = 0
     units: float = 0.0
     work_s: float = 0.0
+    held_up: float = 0.0
 
     @property
     def rate_per_s(self) -> float | None:
         """Units per second of one request; None of too few requests."""
         return self.units / self.work_s if self.worked >= TELLING_REQUESTS and self.work_s > 0 else None
+
+    @property
+    def most_rate_per_s(self) -> float | None:
+        """The same, as it might be without other programs."""
+        rate = self.rate_per_s
+        return None if rate is None else rate / (1.0 - self.held_up) if self.held_up < 1.0 else math.inf
 
 
 class Watching(Protocol):

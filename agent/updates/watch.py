@@ -81,9 +81,11 @@ class Watch:
             requests_ok=before.requests_ok + now.requests_ok,
             requests_failed=before.requests_failed + now.requests_failed,
             crashes=before.crashes + now.crashes,
+            under_way=now.under_way,
             worked=now.worked,
             units=now.units,
             work_s=now.work_s,
+            held_up=now.held_up,
         )
         steady = now.requests_ok > 0 or self._clock() - since >= STEADY_S
         interruptions = 0 if steady else record.interruptions

@@ -124,6 +124,7 @@ def _show(given: argparse.Namespace) -> int:
                 "expires": role.expires.isoformat(),
                 "threshold": role.threshold,
                 "keys": role.keyids,
+                "models": role.models,
             }
             for role in shown
         ]
@@ -184,7 +185,7 @@ def _renew(given: argparse.Namespace) -> int:
         expiring = {one.role: one.expires.isoformat() for one in renewed.expiring}
         print_json({"renewed": renewed.roles, "lacking": renewed.lacking, "expiring": expiring})
         return 0
-    print(f"Signed anew: {', '.join(renewed.roles)}.")
+    print(f"Signed anew: {', '.join(_shown(renewed.roles))}.")
     for one in renewed.expiring:
         print(
             f"{one.role} expires on {one.expires:%Y-%m-%d}, and its keys are not here: "
@@ -193,6 +194,19 @@ def _renew(given: argparse.Namespace) -> int:
         )
     _tell_lacking(renewed.lacking)
     return 0
+
+
+def _shown(roles: tuple[str, ...]) -> list[str]:
+    """The lists of models in one word."""
+    from convert.publish.roles import is_model_role
+
+    lists = sum(is_model_role(role) for role in roles)
+    shown = [role for role in roles if not is_model_role(role)]
+    return (
+        [*shown[:-1], f"the lists of {lists} models" if lists > 1 else "the list of 1 model", shown[-1]]
+        if lists
+        else shown
+    )
 
 
 def _sign(given: argparse.Namespace) -> int:

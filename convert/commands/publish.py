@@ -60,6 +60,7 @@ def _publish(given: argparse.Namespace) -> int:
                 "bytes": published.bytes,
                 "chunks": published.chunks,
                 "pruned": published.pruned,
+                "parted": published.parted,
                 "lacking": published.lacking,
             }
         )
@@ -68,9 +69,18 @@ def _publish(given: argparse.Namespace) -> int:
     print(f"{published.name} {published.version}{whom}: {size(published.bytes)} in {published.chunks} chunks.")
     if published.pruned:
         print(f"Gone: {', '.join(published.pruned)}.")
+    if published.parted:
+        print(
+            f"{_models(len(published.parted))} in one list before, and each has a list of its own now: a device reads"
+            " those that it wants. Devices need no change; edge-convert serve-blocks must be of this version."
+        )
     if published.lacking:
         print(lacking_text(published.lacking), file=sys.stderr)
     return 0
+
+
+def _models(count: int) -> str:
+    return "1 model was" if count == 1 else f"{count} models were"
 
 
 def _list(given: argparse.Namespace) -> int:

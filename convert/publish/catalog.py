@@ -72,6 +72,11 @@ def superfluous(of_one_model: list[Release], keep: int) -> list[Release]:
     return [release for release in of_one_model[:-keep] if not release.latest]
 
 
+def entry(path: str, size_bytes: int, sha256: str) -> TargetFile:
+    """What is signed about a file."""
+    return TargetFile(size_bytes, {"sha256": sha256}, path)
+
+
 def latest_json(version: str) -> bytes:
     """The file that tells devices which version to run when they are not told one."""
     return json.dumps({"version": version}).encode() + b"\n"

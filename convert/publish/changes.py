@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
@@ -17,6 +17,7 @@ from agent.errors import ArtifactError, RequestError
 from agent.store.durable import Step
 from convert.publish.draft import Draft, discard
 from convert.publish.keys import KeyRing, new_key, save_key
+from convert.publish.models import share_keys
 from convert.publish.roles import (
     DEFAULT_QUORUMS,
     ONLINE,
@@ -28,6 +29,7 @@ from convert.publish.roles import (
     Quorum,
     check_class,
     delegated_paths,
+    delegator_of,
 )
 from convert.publish.session import Session, commit, opened, utc_now
 
@@ -101,13 +103,15 @@ def rotate(
     """Give a role new keys: instead of all it has, or of `only` those (key ids, or the starts of them).
 
     For a class the targets role must sign, for all others the root: with the keys before and, for the root's own
-    rotation, with the new ones too. Raises `ArtifactError`, `RequestError`.
+    rotation, with the new ones too. The lists of models get the new keys of targets or of their class.
+
+    Raises `ArtifactError`, `RequestError`.
     """
     now = now or utc_now()
     with opened(repository, on_step) as session:
         draft = session.draft()
-        delegator_role = ROOT if role in TOP_LEVEL else TARGETS
-        if role not in TOP_LEVEL and role not in session.live.signers:
+        delegator_role = delegator_of(role)
+        if role not in (*TOP_LEVEL, *session.live.classes):
             known = ", ".join((*TOP_LEVEL, *session.live.classes))
             raise RequestError(f"There is no role {role}.", hint=f"Choose from {known}.")
         delegator: Root | Targets = draft.change(delegator_role, now).signed
@@ -125,12 +129,15 @@ def rotate(
             described.threshold = quorum.threshold
         if role not in ONLINE:
             draft.change(role, now)
+        if role not in (ROOT, *ONLINE):
+            share_keys(draft, role, now)
         return _signed(session, draft, ring, role, fresh, keys_folder, passphrase, now)
 
 
 def renew(repository: Path, ring: KeyRing, roles: Sequence[str] = (), *, now: datetime | None = None) -> Renewed:
     """Sign anew what would expire: the timestamp always, all others past half of their days for which enough keys are
-    at hand. `roles` named are renewed in any case, and wait for signatures where keys are missing.
+    at hand; the lists of models with targets or their class. `roles` named are renewed in any case, and wait for
+    signatures where keys are missing.
 
     What waits for signatures stays as it is. Raises `ArtifactError` where the keys of the online roles are missing,
     `RequestError` for a role that is not there.
@@ -145,14 +152,14 @@ def renew(repository: Path, ring: KeyRing, roles: Sequence[str] = (), *, now: da
         draft = session.draft() if asked else Draft(session.live)
         expiring = []
         for role in known:
-            if role in asked:
-                draft.change(role, now)
-            elif role != TIMESTAMP and _past_half(draft, role, now):
-                waits = session.waiting is not None and role in session.waiting.new
-                if not waits and _can_sign(session, ring, role):
-                    draft.change(role, now)
-                else:
-                    expiring.append(Expiring(role, session.live.of_role(role).signed.expires))
+            own = (role, *session.live.models_of(role))
+            due = [one for one in own if role in asked or (role != TIMESTAMP and draft.past_half(one, now))]
+            waits = session.waiting is not None and any(one in session.waiting.new for one in due)
+            if role in asked or (due and not waits and _can_sign(session, ring, role)):
+                for one in due:
+                    draft.change(one, now)
+            elif due:
+                expiring.append(Expiring(role, min(session.live.of_role(one).signed.expires for one in due)))
         if not asked and not _can_sign(session, ring, TIMESTAMP):
             raise ArtifactError("The key of the timestamp is not at hand.", hint="Give its folder with --keys.")
         if SNAPSHOT not in draft.new and set(draft.new) - {ROOT} and not _can_sign(session, ring, SNAPSHOT):
@@ -204,14 +211,7 @@ def _chosen(role: str, described: Role, only: Sequence[str]) -> list[str]:
     return chosen
 
 
-def _past_half(draft: Draft, role: str, now: datetime) -> bool:
-    assert draft.live is not None
-    expires: datetime = draft.live.of_role(role).signed.expires
-    return expires - now < timedelta(days=draft.days_of(role)) / 2
-
-
 def _can_sign(session: Session, ring: KeyRing, role: str) -> bool:
-    live = session.live
-    delegator: Root | Targets = live.root.signed if role in TOP_LEVEL else live.targets.signed
+    delegator: Root | Targets = session.live.of_role(delegator_of(role)).signed
     described = delegator.get_delegated_role(role)
     return sum(keyid in ring for keyid in described.keyids) >= described.threshold

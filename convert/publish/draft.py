@@ -6,23 +6,33 @@ that made it or, if that was killed, by the next one. Until then devices see the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
 from urllib.parse import quote, unquote
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Role, Root, Snapshot, Targets, Timestamp
 
 from agent.errors import ArtifactError
 from convert.publish.folder import PART, RepositoryFolder
 from convert.publish.keys import KeyRing
 from convert.publish.live import DAYS_FIELD, AnyMetadata, Live, encoded, verify
-from convert.publish.roles import CLASSES, DAYS, ONLINE, ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from convert.publish.roles import (
+    CLASSES,
+    DAYS,
+    ONLINE,
+    ROOT,
+    SNAPSHOT,
+    TIMESTAMP,
+    delegator_of,
+    is_model_role,
+)
 
 METADATA_LIMIT_BYTES = 1_000_000
-"""Of a role. About 150 bytes are signed for each file, and a device reads all of them, of all versions of all models,
-at each look: with 4,300 files (650 kB) that takes 8 MB of memory more than with a few. Devices refuse 5 MB."""
+"""Of a role. About 150 bytes are signed for each file, and a device reads those of all versions of a model that it
+wants, and 500 bytes for each other model: 2 to 3 MB of memory for 200 kB. Devices refuse 5 MB."""
+_SHOWN_MODELS = 3
 
 
 class Draft:
@@ -36,11 +46,7 @@ class Draft:
 
     @property
     def root(self) -> Root:
-        return self._of(ROOT).signed  # type: ignore[no-any-return]
-
-    @property
-    def targets(self) -> Targets:
-        return self._of(TARGETS).signed  # type: ignore[no-any-return]
+        return self.of_role(ROOT).signed  # type: ignore[no-any-return]
 
     def change(self, role: str, now: datetime) -> AnyMetadata:
         """The next version of a role, unsigned, to be changed and then signed."""
@@ -54,7 +60,13 @@ class Draft:
 
     def days_of(self, role: str) -> int:
         days: dict[str, int] = {**DAYS, **self.root.unrecognized_fields.get(DAYS_FIELD, {})}
-        return days[role if role in days else CLASSES]
+        signer = delegator_of(role) if is_model_role(role) else role
+        return days[signer if signer in days else CLASSES]
+
+    def past_half(self, role: str, now: datetime) -> bool:
+        """Whether what is signed of a role is good for less than half of its days."""
+        expires: datetime = self.of_role(role).signed.expires
+        return expires - now < timedelta(days=self.days_of(role)) / 2
 
     def sign(self, ring: KeyRing) -> None:
         """With all keys at hand, those that a role had before included: devices that do not know the new root yet
@@ -64,12 +76,16 @@ class Draft:
 
     def keyids(self, role: str) -> list[str]:
         """Those of a role now, and those before."""
-        before = [] if self.live is None else _keyids(self.live.root.signed, self.live.targets.signed, role)
-        return [*_keyids(self.root, self.targets, role), *before]
+        delegator = delegator_of(role)
+        before = []
+        if self.live is not None and (delegator == ROOT or delegator in self.live.signers):
+            before = _keyids(self.live.of_role(delegator).signed, role)
+        return [*_keyids(self.of_role(delegator).signed, role), *before]
 
     def lacking(self, roles: Iterable[str] | None = None) -> list[str]:
-        """What is still to be signed, one line for each role."""
+        """What is still to be signed, one line for each role; the roles of many models are one line."""
         found = []
+        models: dict[tuple[str, int, int], list[str]] = {}
         for role in self.new if roles is None else roles:
             metadata = self.new[role]
             before = self.live.root.signed if self.live else None
@@ -77,11 +93,18 @@ class Draft:
                 both = self.root.get_root_verification_result(before, metadata.signed_bytes, metadata.signatures)
                 results = [both.first, both.second]
             else:
-                delegator = self.root if role in self.root.roles else self.targets
+                delegator = self.of_role(delegator_of(role)).signed
                 results = [delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)]
             worst = max(results, key=lambda result: result.missing)
-            if worst.missing:
+            if worst.missing and is_model_role(role):
+                models.setdefault((delegator_of(role), len(worst.signed), worst.threshold), []).append(role)
+            elif worst.missing:
                 found.append(f"{role} has {len(worst.signed)} of {worst.threshold} signatures")
+        for (owner, have, threshold), ones in models.items():
+            if len(ones) > _SHOWN_MODELS:
+                found.append(f"the lists of {len(ones)} models of {owner} have {have} of {threshold} signatures")
+            else:
+                found += [f"{role} has {have} of {threshold} signatures" for role in ones]
         return found
 
     def complete(self, ring: KeyRing, now: datetime) -> bool:
@@ -139,7 +162,8 @@ class Draft:
             return False
         return True
 
-    def _of(self, role: str) -> AnyMetadata:
+    def of_role(self, role: str) -> AnyMetadata:
+        """As it will be, or as it is live."""
         if role in self.new:
             return self.new[role]
         assert self.live is not None
@@ -186,11 +210,15 @@ def discard(folder: RepositoryFolder) -> None:
         folder.disk.remove_tree(gone)
 
 
-def _keyids(root: Root, targets: Targets, role: str) -> list[str]:
-    if role in root.roles:
-        return list(root.roles[role].keyids)
-    known = targets.delegations.roles if targets.delegations and targets.delegations.roles else {}
+def _keyids(delegator: Root | Targets, role: str) -> list[str]:
+    known = _roles_of(delegator)
     return list(known[role].keyids) if role in known else []
+
+
+def _roles_of(delegator: Root | Targets) -> Mapping[str, Role]:
+    if isinstance(delegator, Root):
+        return delegator.roles
+    return (delegator.delegations.roles or {}) if delegator.delegations else {}
 
 
 def _meta_file(metadata: AnyMetadata) -> MetaFile:

@@ -1,7 +1,8 @@
 """The folder of a repository: where its files are, and one process at a time that changes them.
 
 DIR/
-  metadata/                     N.root.json, N.targets.json, N.CLASS.json, N.snapshot.json, timestamp.json
+  metadata/                     N.root.json, N.targets.json, N.CLASS.json, N.targets~NAME.json, N.CLASS~NAME.json,
+                                N.snapshot.json, timestamp.json
   targets/models/NAME/...       SHA256.FILE, for every file of every version
   targets/classes/CLASS/...     the same for the devices of a class
   .staged/                      metadata that waits for signatures, or is just being put into place

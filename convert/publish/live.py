@@ -12,7 +12,7 @@ from tuf.api.serialization.json import JSONSerializer
 
 from agent.errors import ArtifactError
 from convert.publish.folder import RepositoryFolder, no_repository
-from convert.publish.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP
+from convert.publish.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, delegator_of, is_model_role
 
 DAYS_FIELD: Final = "x-edge-agent-days"
 """In the root: the days of each role, so that whoever renews need not be told."""
@@ -24,7 +24,7 @@ AnyMetadata = Metadata[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """`signers` is the targets role and those of the classes, by name."""
+    """`signers` is the targets role, and those of the classes and of the models, by name."""
 
     root: Metadata[Root]
     timestamp: Metadata[Timestamp]
@@ -41,7 +41,18 @@ class Live:
 
     @property
     def classes(self) -> list[str]:
-        return sorted(name for name in self.signers if name != TARGETS)
+        return sorted(name for name in self.signers if name != TARGETS and not is_model_role(name))
+
+    def models_of(self, delegator: str) -> list[str]:
+        """The roles of the models that `delegator` (targets, or a class) delegates to."""
+        return sorted(role for role in self.signers if is_model_role(role) and delegator_of(role) == delegator)
+
+    def targets_of(self, delegator: str) -> dict[str, TargetFile]:
+        """What `delegator` and the roles of its models have signed, by path."""
+        found = dict(self.signers[delegator].signed.targets)
+        for role in self.models_of(delegator):
+            found |= self.signers[role].signed.targets
+        return found
 
     def of_role(self, role: str) -> AnyMetadata:
         top: dict[str, AnyMetadata] = {ROOT: self.root, TIMESTAMP: self.timestamp, SNAPSHOT: self.snapshot}
@@ -70,9 +81,12 @@ def read_live(folder: RepositoryFolder) -> Live:
         targets = read_signer(folder, snapshot.signed, TARGETS)
         verify(root.signed, TARGETS, targets)
         signers = {TARGETS: targets}
-        for name in class_names(targets.signed):
-            signers[name] = read_signer(folder, snapshot.signed, name)
-            verify(targets.signed, name, signers[name])
+        unread = delegated_names(targets.signed)
+        while unread:
+            role = unread.pop()
+            signers[role] = read_signer(folder, snapshot.signed, role)
+            verify(signers[delegator_of(role)].signed, role, signers[role])
+            unread += delegated_names(signers[role].signed)
     except (OSError, RepositoryError, KeyError) as error:
         raise ArtifactError(
             f"The repository {folder.path} is damaged: {error}.", hint="Restore a copy of it."
@@ -81,11 +95,14 @@ def read_live(folder: RepositoryFolder) -> Live:
 
 
 def read_signer(folder: RepositoryFolder, snapshot: Snapshot, role: str) -> Metadata[Targets]:
-    """What targets or a class signed, as of a snapshot. Raises `OSError`, `RepositoryError`, `KeyError`."""
+    """What targets, a class or a model's role signed, as of a snapshot.
+
+    Raises `OSError`, `RepositoryError`, `KeyError`.
+    """
     return Metadata[Targets].from_bytes(folder.metadata_path(role, snapshot.meta[f"{role}.json"].version).read_bytes())
 
 
-def class_names(targets: Targets) -> list[str]:
+def delegated_names(targets: Targets) -> list[str]:
     return list(targets.delegations.roles) if targets.delegations and targets.delegations.roles else []
 
 

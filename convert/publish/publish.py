@@ -1,4 +1,4 @@
-"""Publishing an artifact: its files and their chunk indices become targets, signed in one go."""
+"""Publishing an artifact: its files and their chunk indices become targets of its model's list, signed in one go."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from agent.errors import ArtifactError, DiskFullError, HashMismatchError, Reques
 from agent.store.durable import Step, read_start
 from agent.store.manifest import MANIFEST_LIMIT_BYTES, ArtifactFile, Manifest, decode_manifest
 from agent.store.names import COMPONENT_LIMIT_BYTES, MANIFEST_NAME
-from convert.publish.catalog import INDEX_SUFFIX, LATEST, latest_json, releases, superfluous
+from convert.publish.catalog import INDEX_SUFFIX, LATEST, entry, latest_json, releases, superfluous
 from convert.publish.folder import PART, RepositoryFolder
 from convert.publish.keys import KeyRing
 from convert.publish.live import ORDER_FIELD, PUBLISHED_FIELD
+from convert.publish.models import add_files, models_in, open_list, part_lists
 from convert.publish.roles import TARGETS, check_class, scope
 from convert.publish.session import Session, commit, opened, utc_now
 
@@ -31,7 +32,7 @@ OnBytes = Callable[[int], object]
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """`lacking` is empty once devices can see it; otherwise it is staged, and lacks this. `chunks` counts those of all
-    files. `pruned` are the versions that went."""
+    files. `pruned` are the versions that went, `parted` the models that have a list of their own from now on."""
 
     name: str
     version: str
@@ -39,6 +40,7 @@ class Published:
     bytes: int
     chunks: int
     pruned: tuple[str, ...]
+    parted: tuple[str, ...]
     lacking: tuple[str, ...]
 
 
@@ -68,17 +70,21 @@ def publish(
     with opened(repository, on_step) as session:
         role = _role(session, device_class)
         draft = session.draft()
-        targets: Targets = draft.change(role, now).signed
+        parted = part_lists(draft, role, now)
+        targets = open_list(draft, role, manifest.name, now)
         base = f"{scope(device_class)}models/{manifest.name}"
         place = _Placing(session, on_bytes)
         place.check_space(artifact, manifest)
         placed = {f"{base}/{manifest.version}/{MANIFEST_NAME}": place.data(base, manifest, encoded_manifest)}
         for file in manifest.files:
             placed |= place.file(artifact / file.path, f"{base}/{manifest.version}/{file.path}", file)
-        _add(targets, manifest, scope(device_class), placed, now)
+        _check(targets, manifest, scope(device_class), placed, now)
         latest = place.latest(f"{base}/{LATEST}", manifest.version)
-        targets.targets[latest.path] = latest
+        add_files(draft, role, manifest.name, {**placed, latest.path: latest}, now)
         pruned = _prune(targets, manifest.name, scope(device_class), keep)
+        for one in (role, *models_in(draft, role)):  # their keys are here
+            if draft.past_half(one, now):
+                draft.change(one, now)
         lacking = commit(session.folder, draft, ring, now)
     return Published(
         name=manifest.name,
@@ -87,6 +93,7 @@ def publish(
         bytes=manifest.total_bytes,
         chunks=place.chunks,
         pruned=tuple(pruned),
+        parted=tuple(parted),
         lacking=tuple(lacking),
     )
 
@@ -132,7 +139,7 @@ class _Placing:
             self.folder.disk.rename(part, path)
         self.chunks += len(index)
         listed = self._small(f"{target}{INDEX_SUFFIX}", index.encode())
-        return {target: TargetFile(file.bytes, {"sha256": file.sha256}, target), listed.path: listed}
+        return {target: entry(target, file.bytes, file.sha256), listed.path: listed}
 
     def _there(self, path: Path, file: ArtifactFile) -> ChunkIndex | None:
         """The index of a file that is in its place already: published before, or by a command that was killed."""
@@ -203,7 +210,8 @@ def _role(session: Session, device_class: str | None) -> str:
     return device_class
 
 
-def _add(targets: Targets, manifest: Manifest, of: str, placed: Mapping[str, TargetFile], now: datetime) -> None:
+def _check(targets: Targets, manifest: Manifest, of: str, placed: Mapping[str, TargetFile], now: datetime) -> None:
+    """Raises `ArtifactError` where the version is there with other content; else its manifest says when it came."""
     known = {release.version: release for release in releases(targets.targets, of) if release.name == manifest.name}
     base = f"{of}models/{manifest.name}/{manifest.version}/"
     if manifest.version in known:
@@ -215,9 +223,9 @@ def _add(targets: Targets, manifest: Manifest, of: str, placed: Mapping[str, Tar
                 hint="A version never changes: give this one another.",
                 param="version",
             )
-    about = {ORDER_FIELD: targets.version, PUBLISHED_FIELD: now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    order = max((release.order for release in known.values()), default=0) + 1
+    about = {ORDER_FIELD: order, PUBLISHED_FIELD: now.strftime("%Y-%m-%dT%H:%M:%SZ")}
     placed[f"{base}{MANIFEST_NAME}"].unrecognized_fields["custom"] = about
-    targets.targets |= placed
 
 
 def _prune(targets: Targets, name: str, of: str, keep: int | None) -> list[str]:

@@ -1,4 +1,9 @@
-"""The roles of a repository, how many keys each has, and how long what they sign is good for."""
+"""The roles of a repository, how many keys each has, and how long what they sign is good for.
+
+root -> timestamp, snapshot, targets
+targets -> CLASS...                     with keys of their own
+targets, CLASS -> targets~NAME, CLASS~NAME    one for each model, with the keys of whoever delegates to it
+"""
 
 from __future__ import annotations
 
@@ -16,6 +21,9 @@ TOP_LEVEL: Final = (ROOT, TARGETS, SNAPSHOT, TIMESTAMP)
 ONLINE: Final = (SNAPSHOT, TIMESTAMP)
 """Signed by a machine, often; the others by people, seldom."""
 
+MODEL_SIGN: Final = "~"
+"""Between a role and the model that it delegates: no class and no model can have it in its name, and it may stand in
+file names and in addresses as it is."""
 CLASSES: Final = "classes"
 """In the table of days: all roles of device classes."""
 DAYS: Final[dict[str, int]] = {ROOT: 365, TARGETS: 365, CLASSES: 365, SNAPSHOT: 30, TIMESTAMP: 7}
@@ -78,6 +86,33 @@ def check_class(name: str) -> None:
 def scope(device_class: str | None) -> str:
     """Where the targets of a class are: what their paths start with."""
     return f"{CLASSES}/{device_class}/" if device_class else ""
+
+
+def model_role(delegator: str, name: str) -> str:
+    """The role that lists the files of a model: `targets~NAME` for all devices, `CLASS~NAME` for those of a class."""
+    return f"{delegator}{MODEL_SIGN}{name}"
+
+
+def is_model_role(role: str) -> bool:
+    return MODEL_SIGN in role
+
+
+def delegator_of(role: str) -> str:
+    """Who says which keys a role has."""
+    if role in TOP_LEVEL:
+        return ROOT
+    return role.partition(MODEL_SIGN)[0] if is_model_role(role) else TARGETS
+
+
+def class_of(delegator: str) -> str | None:
+    """None for the targets role, whose models are for all devices."""
+    return None if delegator == TARGETS else delegator
+
+
+def model_paths(device_class: str | None, name: str, depth: int) -> list[str]:
+    """The path patterns that a model's role is trusted with, `depth` levels below the model's own folder."""
+    base = f"{scope(device_class)}models/{name}/*"
+    return [f"{base}{'/*' * below}" for below in range(depth)]
 
 
 def delegated_paths(device_class: str) -> list[str]:

@@ -12,16 +12,19 @@ from convert.publish.catalog import Release, releases
 from convert.publish.draft import read_draft
 from convert.publish.folder import RepositoryFolder
 from convert.publish.live import Live, read_live
-from convert.publish.roles import TARGETS, TOP_LEVEL, scope
+from convert.publish.roles import TARGETS, TOP_LEVEL, class_of, delegator_of, scope
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoleShown:
+    """`models` have lists of their own with the keys of the role; `expires` is the earliest of all these."""
+
     role: str
     version: int
     expires: datetime
     threshold: int
     keyids: tuple[str, ...]
+    models: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +49,22 @@ def models(repository: Path) -> list[ReleaseShown]:
     live = read_live(RepositoryFolder(repository))
     found = []
     for role in (TARGETS, *live.classes):
-        device_class = None if role == TARGETS else role
-        own = releases(live.signers[role].signed.targets, scope(device_class))
+        device_class = class_of(role)
+        own = releases(live.targets_of(role), scope(device_class))
         found += [ReleaseShown(device_class=device_class, release=release) for release in own]
     return found
 
 
 def _role(live: Live, role: str) -> RoleShown:
-    delegator: Root | Targets = live.root.signed if role in TOP_LEVEL else live.targets.signed
+    delegator: Root | Targets = live.of_role(delegator_of(role)).signed
+    models = live.models_of(role)
     described = delegator.get_delegated_role(role)
     signed = live.of_role(role).signed
     return RoleShown(
         role=role,
         version=signed.version,
-        expires=signed.expires,
+        expires=min(live.of_role(one).signed.expires for one in (role, *models)),
         threshold=described.threshold,
         keyids=tuple(described.keyids),
+        models=len(models),
     )

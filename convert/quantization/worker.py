@@ -30,7 +30,7 @@ _HEADER_COPIES = 6
 _SLACK_BYTES = 48 * 1024 * 1024
 """What a reader gets ahead of the one who lets pages go, stacks of threads, the output's buffers."""
 _PARENT_BYTES = 80 * 1024 * 1024
-"""What the command itself holds meanwhile, which the user's limit is for as well (benchmarks/convert_quantize.py)."""
+"""What the command itself holds meanwhile, which the user's limit is for too (benchmarks/conversion/quantize.py)."""
 _SMALLEST_BUFFER_BYTES = 8 * 1024 * 1024
 
 _output = sys.stdout.buffer

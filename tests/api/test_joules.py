@@ -31,10 +31,14 @@ class Meter:
         self._joules = list(joules)
         self.begun: list[tuple[str, str]] = []
 
-    def begin(self, key: int, model: str, task: str) -> None:
+    def begin(self, key: int, model: str, task: str, *, waits: bool = False) -> None:
+        assert waits  # its worker says when it begins
         self.begun.append((model, task))
 
-    def finish(self, key: int) -> Awaitable[float | None]:
+    def compute(self, key: int, at_s: float) -> None:
+        raise AssertionError("nobody says that here")
+
+    def finish(self, key: int, at_s: float | None = None) -> Awaitable[float | None]:
         found: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
         found.set_result(self._joules.pop(0))
         return found
@@ -82,7 +86,7 @@ async def test_what_the_pieces_of_a_file_cost(bills: list[float | None], billed:
     ask = RuntimeTranscriber(Engine(meter), "whisper", client="me", billed=billed)  # type: ignore[arg-type]
     for _ in bills:
         await ask(Transcribe(audio=b""))
-    assert ask.joules == joules
+    assert await ask.joules() == joules
     assert meter.begun == [("whisper", "transcribe")] * len(bills)
 
 

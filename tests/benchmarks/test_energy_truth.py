@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from benchmarks.leak_load import MIX, an_hour
-from benchmarks.leak_rows import Course, Held, judge
-from benchmarks.power_plant import PowerLog, shares
+from benchmarks.energy.power_plant import PowerLog, PowerPlant, Work, clocks, shares, wants_a_core
+from benchmarks.service.leak_load import MIX, an_hour
+from benchmarks.service.leak_rows import Course, Held, judge
 
 MIB = 2**20
 
@@ -18,7 +24,10 @@ def test_joules_between_two_moments_are_the_steps_times_their_watts() -> None:
     assert log.joules(0.0, 20.0) == pytest.approx(20 + 24 + 12)
     assert log.joules(9.0, 11.0) == pytest.approx(2 + 6)
     assert log.joules(-5.0, 1.0) == pytest.approx(2)
-    assert log.above(2.0) == [(10.0, 14.0)]
+    assert log.above(2.0, 0.0, 20.0) == [(10.0, 14.0)]
+    assert log.above(2.0, 11.0, 13.0) == [(11.0, 13.0)]
+    assert log.above(2.0, 15.0, 20.0) == []
+    assert PowerLog([(0.0, 2.0), (10.0, 6.0)]).above(2.0, 5.0, 12.0) == [(10.0, 12.0)]  # it has not ended yet
 
 
 def test_who_runs_together_shares_equally_and_all_shares_are_what_was_drawn() -> None:
@@ -28,6 +37,103 @@ def test_who_runs_together_shares_equally_and_all_shares_are_what_was_drawn() ->
     assert found == pytest.approx([6 * (1 + 1 / 2 + 1 / 3 + 1 / 2 + 3), 6 * (1 / 2 + 1 / 3), 6 * (1 / 3 + 1 / 2)])
     assert sum(found) == pytest.approx(log.joules(1.0, 8.0))
     assert shares(log, [(1.0, 2.0), (4.0, 5.0)]) == pytest.approx([6, 6])  # what lies between is nobody's
+
+
+LOOKS = [
+    # seconds since the last look, computed in them by two processes, whether one wants a core: then it computes
+    pytest.param([(0.002, 0.0, 0.0, True)], [False], id="runs, and has done nothing yet"),
+    pytest.param([(0.002, 0.002, 0.0, True)], [True], id="computes"),
+    pytest.param([(0.002, 0.0003, 0.0, True)], [False], id="answers a ping"),
+    pytest.param([(0.002, 0.0007, 0.0007, True)], [True], id="two of them, a part of a core each"),
+    pytest.param(
+        [(0.002, 0.002, 0.0, True), (0.002, 0.0, 0.0, False)], [True, False], id="has stopped at the next look"
+    ),
+    pytest.param(
+        [(0.002, 0.002, 0.0, True), (0.02, 0.0, 0.0, True), (0.002, 0.002, 0.0, True)],
+        [True, True, True],
+        id="was pushed aside",
+    ),
+    pytest.param(
+        [(0.002, 0.002, 0.0, True), (0.02, 0.0, 0.0, True), (0.002, 0.0, 0.0, False)],
+        [True, True, False],
+        id="was pushed aside and has stopped then",
+    ),
+]
+
+
+@pytest.mark.parametrize(("looks", "computes"), LOOKS)
+def test_the_board_draws_while_a_worker_computes_or_waits_for_a_core(
+    looks: list[tuple[float, float, float, bool]], computes: list[bool]
+) -> None:
+    work = Work()
+    now_s, used = 100.0, {7: 50.0, 8: 3.0}
+    assert not work.look(now_s, used, lambda: True)  # what they did before they were known does not count
+    for (seconds, one_s, other_s, wants), expected in zip(looks, computes, strict=True):
+        now_s += seconds
+        used = {7: used[7] + one_s, 8: used[8] + other_s}
+        assert work.look(now_s, used, lambda wants=wants: wants) is expected  # type: ignore[misc]
+
+
+def looked_at(burst_s: float, begin_s: float, look_s: float = 0.0021) -> float:
+    """How long the board would draw for a worker that computes with one thread for `burst_s` from `begin_s` on."""
+    work, drawn_s = Work(), 0.0
+    for number in range(round((begin_s + burst_s) / look_s) + 4):
+        was, now_s = work.computes, number * look_s
+        work.look(now_s, {7: min(max(now_s - begin_s, 0.0), burst_s)}, lambda: False)
+        drawn_s += look_s if was else 0.0
+    return drawn_s
+
+
+def test_the_truth_of_one_short_piece_is_too_coarse_for_2_percent_and_that_of_ten_is_not() -> None:
+    rng = random.Random(1)
+    tens = []
+    singles: list[float] = []
+    for _ in range(50):
+        bursts = [rng.uniform(0.05, 0.08) for _ in range(10)]
+        drawn = [looked_at(burst, 0.1 + rng.uniform(0, 0.0021)) for burst in bursts]
+        singles += [one / burst - 1 for one, burst in zip(drawn, bursts, strict=True)]
+        tens.append(sum(drawn) / sum(bursts) - 1)
+    assert 0.02 < max(abs(error) for error in singles) < 0.05
+    assert max(abs(error) for error in tens) < 0.01
+    assert abs(sum(tens) / len(tens)) < 0.001  # it is as often too much as too little
+    assert min(1.05 / (1 + error) - 1 for error in tens) > 0.03  # a twentieth too much still shows
+
+
+def test_a_worker_that_has_gone_and_one_that_has_come_in_its_place_did_not_compute() -> None:
+    work = Work()
+    for now_s, used in ((1.0, {7: 50.0}), (1.002, {}), (1.004, {9: 20.0})):
+        assert not work.look(now_s, used, lambda: False)
+
+
+def test_the_board_sees_another_process_compute_and_stop(tmp_path: Path) -> None:
+    waits = "import sys\nsys.stdin.readline()\nwhile True: pass"
+    with subprocess.Popen([sys.executable, "-c", waits], stdin=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stdin is not None
+            with PowerPlant(tmp_path, lambda busy: 6.0 if busy else 2.0) as plant:
+                wait_until(lambda: not wants_a_core([worker.pid]))  # it has started, and waits
+                plant.pids = [worker.pid]
+                worker.stdin.write("\n")
+                worker.stdin.flush()
+                wait_until(lambda: plant.log.steps[-1][1] == 6.0)
+                assert (tmp_path / "watts").exists()
+                worker.kill()
+                wait_until(lambda: plant.log.steps[-1][1] == 2.0)
+        finally:
+            worker.kill()
+    begin_s, end_s = plant.log.steps[0][0], plant.log.steps[-1][0]
+    drawn = plant.joules_of_work(begin_s, end_s)
+    assert drawn == pytest.approx(6 * sum(end - begin for begin, end in plant.work.above(0.0, begin_s, end_s)))
+    assert 0 < drawn < plant.log.joules(begin_s, end_s)
+    assert wants_a_core([worker.pid]) is False
+    assert clocks([worker.pid]) == {}
+
+
+def wait_until(what: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
 
 
 def test_an_hour_is_a_request_each_ten_seconds_in_an_order_of_its_own() -> None:

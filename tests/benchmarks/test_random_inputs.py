@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jsonschema
 
-from benchmarks import shapes
-from benchmarks.corrupt_gguf import CorruptFiles
-from benchmarks.random_schema import random_schema
+from benchmarks.models import shapes
+from benchmarks.serving.corrupt_gguf import CorruptFiles
+from benchmarks.serving.random_schema import random_schema
 
 
 def test_random_schemas_are_valid_and_repeatable() -> None:

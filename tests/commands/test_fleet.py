@@ -14,7 +14,7 @@ import pytest
 
 from agent.commands.fleet_send import read_args
 from agent.errors import RequestError
-from benchmarks.mqtt_responders import Responder, responding
+from benchmarks.mqtt.responders import Responder, responding
 from tests.daemon_process import environment_for
 from tests.fleet.broker import Broker
 

@@ -18,7 +18,7 @@ from agent.errors import ConfigError
 from agent.fleet.remote.rolling import Look
 from agent.fleet.remote.rollout import Member, Plan, Share, judge
 from agent.fleet.remote.standing import Standing
-from benchmarks.rollout_devices import MODEL, NEW, OLD, made, updating
+from benchmarks.mqtt.rollout_devices import MODEL, NEW, OLD, made, updating
 from tests.commands.test_fleet import Fleet
 from tests.fleet.broker import Broker
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from agent.speech.software import check_software
-from benchmarks.null_sink import NullSink, why_not
-from benchmarks.whisper_shapes import SHAPES, write_checkpoint
+from benchmarks.models.whisper_shapes import SHAPES, write_checkpoint
+from benchmarks.speech.null_sink import NullSink, why_not
 from convert import cli
 from tests.commands.terminal_process import TerminalProcess
 from tests.daemon_process import DaemonProcess, edge_agent, running_daemon

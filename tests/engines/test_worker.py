@@ -15,7 +15,7 @@ import pytest
 from agent.runtime.wire.control import SetPace, SetThreads
 from agent.runtime.wire.generation import Sampling
 from agent.runtime.wire.options import LlamaOptions, Lora
-from benchmarks import shapes
+from benchmarks.models import shapes
 from tests.engines.worker_process import WorkerProcess
 
 # Flash attention rounds to 16 bits in an order that depends on the batch: without it, batches do not show in the text.

@@ -17,7 +17,7 @@ from typing import Literal
 
 import pytest
 
-from benchmarks.mosquitto import Mosquitto, find_mosquitto, free_port
+from benchmarks.mqtt.mosquitto import Mosquitto, find_mosquitto, free_port
 from tests.fleet.certificates import Authority
 
 __all__ = ["Broker", "Listener", "free_port"]

@@ -34,6 +34,26 @@ def test_models_are_loaded_and_unloaded(daemon: DaemonProcess, visit: Visiting) 
     assert "the budget is" in label
 
 
+def test_the_focus_stays_with_a_model_while_it_is_unloaded(daemon: DaemonProcess, visit: Visiting) -> None:
+    state = "ready"
+
+    def answer(route: Route) -> None:
+        said = route.fetch()
+        status = said.json()
+        for one in status["runtime"]["models"]:
+            one["state"] = state
+        route.fulfill(response=said, json=status)
+
+    visitor = visit(daemon)
+    visitor.page.route("**/status", answer)
+    page = visitor.open_ready()
+    model = page.locator("#models li", has_text="tiny")
+    model.locator(".unload").focus()
+    for state, focused in (("unloading", ".unload:focus"), ("unloaded", ".load:focus"), ("loading", ".unload:focus")):
+        expect(model.locator(".state")).to_have_text(state)
+        expect(model.locator(focused)).to_be_visible()
+
+
 def test_rolling_back_asks_first_and_shows_what_the_device_says(daemon: DaemonProcess, visit: Visiting) -> None:
     visitor = visit(daemon)
     visitor.expected.append("Failed to load resource")

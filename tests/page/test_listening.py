@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from benchmarks.null_sink import NullSink, why_not
+from benchmarks.speech.null_sink import NullSink, why_not
 from tests.conftest import SHARED
 from tests.daemon_process import DaemonProcess, edge_agent, running_daemon
 from tests.page.conftest import KEY, SPOKEN, Visit, Visiting

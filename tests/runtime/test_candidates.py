@@ -7,9 +7,16 @@ import os
 
 import pytest
 
-from agent.errors import EdgeAgentError, MemoryBudgetError, ModelFailedError, ModelLoadError, UnavailableError
+from agent.errors import (
+    EdgeAgentError,
+    LoadTimeoutError,
+    MemoryBudgetError,
+    ModelFailedError,
+    ModelLoadError,
+    UnavailableError,
+)
 from agent.runtime.candidate import Candidate
-from agent.runtime.niceness import STEP, may_take_back
+from agent.runtime.niceness import TRIED, may_take_back
 from agent.runtime.service import Runtime
 from agent.runtime.wire.generation import Generate
 from tests.runtime.scripted import ask, ended, model, runtime_of, state_of, text_of, until
@@ -113,8 +120,8 @@ async def test_where_both_do_not_fit_requests_wait_until_it_serves() -> None:
     [
         ("die=9", 20, ModelFailedError, "its worker was lost: it exited with status 9"),
         ("die_late=9", 20, ModelFailedError, "exited with status 9"),
-        ("mute=1", 0.5, ModelFailedError, "did not load within 0.5 s"),
-        ("load_s=30", 0.5, ModelFailedError, "did not load within 0.5 s"),
+        ("mute=1", 0.5, LoadTimeoutError, "did not load within 0.5 s"),
+        ("load_s=30", 0.5, LoadTimeoutError, "did not load within 0.5 s"),
         ("fail=invalid_request", 20, ModelLoadError, "scripted to fail"),
         ("memory=99999", 20, MemoryBudgetError, "needs weights"),
     ],
@@ -125,8 +132,9 @@ async def test_one_that_cannot_be_loaded_leaves_all_as_it_was(
     async with runtime_of(model()) as runtime:
         await runtime.load("m")
         pid = state_of(runtime).pid
-        with pytest.raises(error, match=says):
+        with pytest.raises(error, match=says) as refused:
             await runtime.introduce(model(path=path, version="2"), load_timeout_s=timeout_s)
+        assert type(refused.value) is error
         assert accounts(runtime) == 1
         assert await text_of(ask(runtime, "tokens=1")) == "0 "
         assert (state_of(runtime).pid, state_of(runtime).successor) == (pid, None)
@@ -219,7 +227,7 @@ async def test_it_gives_way_to_others_until_it_serves() -> None:
         runtime.set_models([NEXT])
         assert state_of(runtime).pid == pid
         levels.append(os.getpriority(os.PRIO_PROCESS, pid))
-        assert levels == [min(19, own + STEP), own, own]
+        assert levels == [min(19, own + TRIED), own, own]
 
 
 async def test_health_counts_what_is_the_models_own_doing() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.errors import ModelFailedError, WorkerCrashedError
+from agent.errors import LoadTimeoutError, ModelFailedError, WorkerCrashedError, by_code
 from tests.runtime.scripted import ask, ended, model, runtime_of, state_of, text_of, until
 
 LONG = "tokens=100000 delay_s=0.005"
@@ -99,8 +99,22 @@ async def test_a_worker_that_cannot_be_started() -> None:
 
 async def test_a_load_that_never_ends_is_given_up() -> None:
     async with runtime_of(model(path="mute=1"), start_timeout_s=0.2, crash_limit=2) as runtime:
-        with pytest.raises(ModelFailedError, match=r"did not load within 0\.2 s"):
+        with pytest.raises(LoadTimeoutError, match=r"did not load within 0\.2 s") as given_up:
             await asyncio.wait_for(text_of(ask(runtime)), 5)
+        assert given_up.value.code == "model_failed"
+        assert by_code(given_up.value.code) is ModelFailedError
+
+
+async def test_a_load_that_took_too_long_counts_only_if_it_was_the_last(tmp_path: Path) -> None:
+    dies = tmp_path / "dies"
+    path = f"load_s=30 die_while={dies}"
+    async with runtime_of(model(path=path), load_timeout_s=0.5, crash_limit=2, backoff_first_s=(0.5,)) as runtime:
+        asked = asyncio.create_task(ended(text_of(ask(runtime))))
+        await until(lambda: state_of(runtime).crashes == 1)
+        dies.touch()
+        error = await asked
+    assert type(error) is ModelFailedError
+    assert "the last one exited with status 9" in error.message
 
 
 @pytest.mark.parametrize(("preload", "after"), [(True, "ready"), (False, "unloaded")])

@@ -299,3 +299,21 @@ def test_a_database_of_a_newer_version_is_left_alone(collection: Collection, she
         connection.execute("INSERT INTO migrations (name) VALUES ('m999_from_the_future')")
     with pytest.raises(StoreError, match=r"newer version of edge-agent .*m999"):
         shelf.open("facts")
+
+
+def test_reading_again_and_again_leaves_no_statements_behind(collection: Collection) -> None:
+    """A connection keeps what it prepared for each new text: 128 of them, some kilobytes each."""
+    seen: list[set[str]] = []
+    for _ in range(5):
+        said: set[str] = set()
+        collection._connection.set_trace_callback(lambda sql, said=said: said.add(sql.split("(")[0]))
+        intake, other = collection.intake("a.csv"), collection.intake("b.csv")
+        collection.take(intake, iter(rows_of(TEXTS)))
+        collection.take(other, iter([Row("other", "from another file")]))
+        collection.remove_absent(intake)
+        collection.forget(intake)
+        collection.forget(other)
+        seen.append(said)
+    collection._connection.set_trace_callback(None)
+    assert any("temp.met_2" in sql for sql in seen[0])  # two at once
+    assert set.union(*seen[1:]) == seen[1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import search_rows
+from benchmarks.embedding import search_rows
 
 
 @pytest.mark.parametrize(

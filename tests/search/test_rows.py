@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -197,12 +198,9 @@ def test_a_pipe_without_end_is_read_as_far_as_it_is_asked(tmp_path: Path) -> Non
     os.mkfifo(pipe)
 
     def write() -> None:
-        with pipe.open("w") as file:
-            try:
-                for number in range(10_000_000):
-                    file.write(json.dumps({"t": f"text {number}"}) + "\n")
-            except BrokenPipeError:
-                pass
+        with contextlib.suppress(BrokenPipeError), pipe.open("w") as file:  # closing it writes what is left
+            for number in range(10_000_000):
+                file.write(json.dumps({"t": f"text {number}"}) + "\n")
 
     writer = threading.Thread(target=write)
     writer.start()

@@ -1,4 +1,4 @@
-"""Workers' control groups, on a tree of files like the kernel's. benchmarks/boot.py tries the kernel's own."""
+"""Workers' control groups, on a tree of files like the kernel's. benchmarks/service/boot.py tries the kernel's own."""
 
 from __future__ import annotations
 

@@ -60,18 +60,30 @@ def test_nobody_to_tell_is_no_trouble(address: str) -> None:
 
 
 async def test_it_is_not_fed_while_something_hangs(tmp_path: Path, manager: socket.socket) -> None:
-    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "60000"}
+    # A busy machine may hold it up for less than two thirds of that.
+    environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "900000"}
     manager.setblocking(False)
     loop = asyncio.get_running_loop()
     trouble: list[str | None] = [None]
-    feeding = asyncio.create_task(feed(lambda: trouble[0], environment))
+    asked: asyncio.Queue[str | None] = asyncio.Queue()
+
+    def hung() -> str | None:
+        asked.put_nowait(trouble[0])
+        return trouble[0]
+
+    async def until_asked(times: int) -> None:
+        while times:
+            times -= await asked.get() is not None
+
+    feeding = asyncio.create_task(feed(hung, environment))
     try:
         assert await asyncio.wait_for(loop.sock_recv(manager, 100), 5) == b"WATCHDOG=1"
         trouble[0] = "the worker of model a has not answered for 99 s"
-        await asyncio.sleep(0.05)
+        await asyncio.wait_for(until_asked(1), 10)
         _drain(manager)
-        with pytest.raises(TimeoutError):
-            await asyncio.wait_for(loop.sock_recv(manager, 100), 0.2)
+        await asyncio.wait_for(until_asked(2), 10)
+        with pytest.raises(BlockingIOError):
+            manager.recv(100)
         trouble[0] = None
         assert await asyncio.wait_for(loop.sock_recv(manager, 100), 5) == b"WATCHDOG=1"
     finally:
@@ -121,12 +133,20 @@ def test_the_daemon_feeds_it_and_a_stopped_one_does_not(tmp_path: Path, manager:
 
 
 def test_sigabrt_tells_where_every_thread_is(tmp_path: Path) -> None:
-    """What systemd sends when the watchdog was not fed."""
-    with running_daemon(tmp_path, extra={"WATCHDOG_USEC": "30000000"}) as daemon:
-        daemon.signal(signal.SIGABRT)
-        assert daemon.wait() == -signal.SIGABRT
-        assert "Fatal Python error: Aborted" in daemon.log()
-        assert "asyncio/base_events.py" in daemon.log()
+    """What systemd sends when the watchdog was not fed. Python may crash while it reads what a thread is just running
+    (python/cpython#116008); for systemd that is a failure like the other, but the stacks are cut short."""
+    for attempt in range(3):
+        folder = tmp_path / str(attempt)
+        folder.mkdir()
+        with running_daemon(folder, extra={"WATCHDOG_USEC": "30000000"}) as daemon:
+            daemon.signal(signal.SIGABRT)
+            status = daemon.wait()
+            assert status in (-signal.SIGABRT, -signal.SIGSEGV)
+            assert "Fatal Python error: Aborted" in daemon.log()
+            if status == -signal.SIGABRT:
+                assert "asyncio/base_events.py" in daemon.log()
+                return
+    pytest.fail("it crashed three times while it wrote the stacks")
 
 
 def _drain(manager: socket.socket) -> None:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from llama_cpp import llama_cpp  # the bindings: other tests in this process import them without the package
 
-from benchmarks import shapes
-from benchmarks.vocabulary import byte_characters
+from benchmarks.models import shapes
+from benchmarks.models.vocabulary import byte_characters
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -144,7 +144,7 @@ def test_vocabulary_has_the_published_size_and_consistent_merges(name: str, toke
 
 
 def test_qwen_shape_has_the_published_parameter_count() -> None:
-    from benchmarks.weights import tensors
+    from benchmarks.models.weights import tensors
 
     # 494,032,768: the safetensors header of Qwen/Qwen2.5-0.5B.
     assert sum(int(np.prod(t.dims)) for t in tensors(shapes.SHAPES["qwen2.5-0.5b"])) == 494_032_768

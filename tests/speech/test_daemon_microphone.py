@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.null_sink import NullSink, why_not
+from benchmarks.speech.null_sink import NullSink, why_not
 from tests.daemon_process import DaemonProcess, edge_agent, environment_for, running_daemon
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -18,7 +18,7 @@ from agent.speech.live import LiveOptions, LiveSession
 from agent.speech.microphone import Microphone, list_devices, measure
 from agent.speech.pcm import SAMPLE_RATE_HZ
 from agent.speech.source import Block, DeviceChange, Heard
-from benchmarks.null_sink import NullSink, why_not
+from benchmarks.speech.null_sink import NullSink, why_not
 
 from .sounds import LoudIsSpeech, silence, tone
 from .test_live import said

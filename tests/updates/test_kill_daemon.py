@@ -1,5 +1,5 @@
 """kill -9 of a real daemon on the way through an update, with and without its children. All states and a hundred random
-moments are in benchmarks/update_kills.py."""
+moments are in benchmarks/updates/kills.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from agent.chunks.index import MAX_CHUNK_BYTES
 from agent.updates.states import State
-from benchmarks.update_lives import Seen, at_states
-from benchmarks.update_scene import GOOD, staged
+from benchmarks.updates.lives import Seen, at_states
+from benchmarks.updates.scene import GOOD, staged
 
 KILLS = [(State.FETCHING, True), (State.SWITCHING, False)]
 

@@ -126,13 +126,13 @@ function fill(item, model) {
     model.reason,
   ];
   set(item.querySelector("p"), parts.filter(Boolean).join(" · "));
-  const loaded = model.state === "ready" || model.state === "loading" || model.state === "backoff";
-  for (const [action, fits] of [["load", !loaded && model.state !== "unloading"], ["unload", loaded], ["rollback", earlier(model.name)]]) {
-    const button = item.querySelector(`.${action}`);
-    const hadFocus = document.activeElement === button;
-    button.hidden = !fits;
-    if (hadFocus && !fits) item.querySelector("button:not([hidden])")?.focus();
+  // While it is unloaded, too: a button in its place must always be there to take the focus.
+  const loaded = ["ready", "loading", "backoff", "unloading"].includes(model.state);
+  const focused = item.contains(document.activeElement) && document.activeElement;
+  for (const [action, fits] of [["load", !loaded], ["unload", loaded], ["rollback", earlier(model.name)]]) {
+    item.querySelector(`.${action}`).hidden = !fits;
   }
+  if (focused?.hidden) item.querySelector("button:not([hidden])").focus();
   item.setAttribute("aria-busy", busy.has(model.name));
 }
 

@@ -66,7 +66,7 @@ function showDevice() {
   byId("dictate").hidden = device.status !== null && models.length === 0;
   byId("listen-button").disabled = device.status !== null && models.length === 0 && !live;
   if (device.status && !models.length) {
-    show("There is no model for speech yet. Import one on the device: edge-agent models import FOLDER");
+    show("There is no model for speech yet. Get one on the device: edge-agent models suggest");
   } else if (!live) show("Closed");
   byId("mic-open").hidden = !microphone || microphone.state === "closed";
   const mine = live instanceof DeviceLive ? 1 : 0;

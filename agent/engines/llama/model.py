@@ -171,16 +171,17 @@ class LlamaModel:
         self.context = self.model = None
 
 
-def predict(path: Path, options: LlamaOptions) -> Memory:
+def predict(path: Path, options: LlamaOptions, *, already_bytes: int = 0) -> Memory:
     """What `path` would take with `options`, without allocating weights, KV cache or compute buffers.
 
-    `overhead_bytes` is this process with the vocabulary in it, as measured.
+    `overhead_bytes` is this process with the vocabulary in it, as measured, less `already_bytes`.
     Raises `ModelLoadError`.
     """
     with only_errors_logged():
         rehearsal = LlamaModel(path, options, dry=True)
         release_free_memory()
-        memory = rehearsal.memory(overhead_bytes=resident_bytes(), prefix_cache_bytes=options.prefix_cache_bytes)
+        overhead_bytes = resident_bytes() - already_bytes
+        memory = rehearsal.memory(overhead_bytes=overhead_bytes, prefix_cache_bytes=options.prefix_cache_bytes)
         rehearsal.close()
     return memory
 

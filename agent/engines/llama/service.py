@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from agent.engines.llama.embedding import EmbeddingEngine
 from agent.engines.llama.engine import Engine
@@ -13,9 +16,11 @@ from agent.engines.llama.model import AbortFlag, LlamaModel
 from agent.engines.llama.model import predict as predict_memory
 from agent.engines.llama.prompt import PromptMaker
 from agent.engines.process import give_large_blocks_back, release_free_memory, resident_bytes
-from agent.errors import RequestError
+from agent.engines.rehearsal import in_child
+from agent.errors import EngineError, ModelLoadError, RequestError
 from agent.runtime.wire.control import Cancel, Pong, SetPace, SetThreads
 from agent.runtime.wire.embedding import Embed
+from agent.runtime.wire.errors import WireError
 from agent.runtime.wire.generation import Generate
 from agent.runtime.wire.loading import Loaded
 from agent.runtime.wire.memory import Memory
@@ -23,11 +28,37 @@ from agent.runtime.wire.messages import FromWorker, Request
 from agent.runtime.wire.options import LlamaOptions
 
 
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    memory: Memory | None = None
+    error: WireError | None = None
+
+
 def predict(path: Path, options: LlamaOptions) -> Memory:
-    """What loading would take, found without allocating it. Raises `ModelLoadError`."""
+    """What loading would take, found without allocating it. Raises `ModelLoadError`.
+
+    In a child where the model is the processor's alone: a GPU's driver does not survive a fork, and is slow to start.
+    """
     give_large_blocks_back()
+    if sys.platform != "linux" or options.gpu_layers:
+        start_backend()
+        return predict_memory(path, options)
+    answer = msgspec.msgpack.decode(in_child(lambda: _rehearse(path, options)), type=_Answer)
     start_backend()
-    return predict_memory(path, options)
+    if answer.error is not None:
+        raise ModelLoadError(answer.error.message, hint=answer.error.hint)
+    assert answer.memory is not None
+    overhead_bytes = answer.memory.overhead_bytes + resident_bytes()
+    return msgspec.structs.replace(answer.memory, overhead_bytes=overhead_bytes)
+
+
+def _rehearse(path: Path, options: LlamaOptions) -> bytes:
+    """An `_Answer`, encoded; its `overhead_bytes` is what came to this process."""
+    start_backend()
+    try:
+        answer = _Answer(memory=predict_memory(path, options, already_bytes=resident_bytes()))
+    except EngineError as error:
+        answer = _Answer(error=WireError(code=error.code, message=error.message, hint=error.hint))
+    return msgspec.msgpack.encode(answer)
 
 
 class LlamaService:
@@ -67,7 +98,7 @@ class LlamaService:
     def run(self) -> None:
         self._engine.run()
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, _came_s: float, /) -> None:
         match self._engine, request:
             case Engine() as engine, Generate():
                 engine.submit(self._prompts.job(request))

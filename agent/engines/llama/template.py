@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import jinja2
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import RequestError
 
 MAX_RENDERED_CHARS = 4_000_000
+
+
+@contextmanager
+def _without_openssl() -> Iterator[None]:
+    """Let hashlib, where it is not there yet, be imported with Python's own functions.
+
+    Jinja2 wants it for a cache of compiled templates, which is not used here, and OpenSSL with it: 3.5 MB of a worker.
+    """
+    name = "_hashlib"
+    if name in sys.modules or "hashlib" in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("hashlib")
+        yield
+    finally:
+        del sys.modules[name]
+
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+else:
+    with _without_openssl():
+        import jinja2
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 def _raise(message: str) -> None:

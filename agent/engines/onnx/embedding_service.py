@@ -77,7 +77,7 @@ class EmbeddingService(OnnxService[EmbeddingEngine]):
         super().__init__(engine, loaded)
         self._embedder = embedder
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, _came_s: float, /) -> None:
         """Raises `RequestError` for an empty input or a wrong token, `ContextOverflowError` for too long a one."""
         if not isinstance(request, Embed):
             raise RequestError("This model embeds text; it does nothing else.", param="model")

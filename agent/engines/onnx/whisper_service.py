@@ -74,12 +74,12 @@ class WhisperService(OnnxService[WhisperEngine]):
         super().__init__(engine, loaded)
         self._model = model
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: Request, came_s: float, /) -> None:
         """Raises `RequestError` for audio that is none, and for what this model cannot do."""
         if not isinstance(request, Transcribe):
             raise RequestError("This model transcribes speech; it does nothing else.", param="model")
         check(request, self._model.spec, self._model.decoder)
-        self._engine.submit(request, checked_audio(request.audio, self._model.spec.max_frames))
+        self._engine.submit(request, checked_audio(request.audio, self._model.spec.max_frames), came_s)
 
 
 def _warm_up(model: WhisperModel, policy: WindowPolicy) -> None:

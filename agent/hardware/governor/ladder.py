@@ -18,6 +18,12 @@ _BREATHS: Final = (0.02, 0.05, 0.12)
 """The pauses on the way to one thread less, so that the step is not so long; the small ones only before the first, for
 a board that is a degree too hot."""
 _MOST_CLOCKS: Final = 6
+"""From `EFFICIENT_SHARE` of the full clock on."""
+_MOST_LOW_CLOCKS: Final = 2
+EFFICIENT_SHARE: Final = 0.6
+"""Of the full clock. Below about this the voltage falls no further, and a slower step only lasts longer at what the
+board draws at rest: a Pi 5's has fallen at 1500 of 2400 MHz (`benchmarks/energy/governor_board.py`), that of an
+RK3588's fast cores at 1200 of 2400 MHz (Linux, arch/arm64/boot/dts/rockchip/rk3588-opp.dtsi)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +38,13 @@ class Rung:
 
 @dataclass(frozen=True)
 class Ladder:
-    """`rungs[0]` is full speed. `efficient` is the last one that only lowers the clock: fewer threads or pauses spread
+    """`rungs[0]` is full speed. `lowest_clock` is the last one that only lowers the clock, `efficient` the last one of
+    these that saves energy as far as one can tell without a meter: a still lower clock, fewer threads or pauses spread
     what the board draws at rest over fewer tokens, and cost more energy for each."""
 
     rungs: tuple[Rung, ...]
     efficient: int
+    lowest_clock: int
     slowest_threads: int
     """The fewest threads, without a pause."""
 
@@ -48,7 +56,7 @@ def build(threads: int, threads_batch: int, clocks_mhz: Sequence[int] = ()) -> L
     """
     if threads < 1 or threads_batch < 1:
         raise ValueError(f"{threads} and {threads_batch} threads: at least one of each is needed")
-    clocks = _some(sorted(set(clocks_mhz), reverse=True))
+    clocks = _some(sorted(set(clocks_mhz), reverse=True)) if clocks_mhz else []
     lowest = clocks[-1] if clocks else None
     limits: list[int | None] = [*clocks] or [None]
     fast = [Rung(threads=threads, threads_batch=threads_batch, max_mhz=mhz) for mhz in limits]
@@ -61,15 +69,22 @@ def build(threads: int, threads_batch: int, clocks_mhz: Sequence[int] = ()) -> L
         fewer.append(Rung(threads=count, threads_batch=batch, max_mhz=lowest))
     last = fewer[-1] if fewer else fast[-1]
     paused = [replace(last, max_mhz=lowest, pause_ratio=ratio) for ratio in PAUSES]
-    return Ladder((*fast, *fewer, *paused), len(fast) - 1, len(fast) + len(fewer) - 1)
+    efficient = sum(mhz >= EFFICIENT_SHARE * clocks[0] for mhz in clocks[1:])
+    return Ladder((*fast, *fewer, *paused), efficient, len(fast) - 1, len(fast) + len(fewer) - 1)
 
 
 def _some(clocks: list[int]) -> list[int]:
-    """At most `_MOST_CLOCKS` of them, both ends included: a step too small to matter takes time to find out."""
-    if len(clocks) <= _MOST_CLOCKS:
+    """Both ends included, and not all between, since a step too small to matter takes time to find out: more of them
+    where a step costs little speed for what it saves than below that."""
+    high = [mhz for mhz in clocks if mhz >= EFFICIENT_SHARE * clocks[0]]
+    return [*_spread(high, _MOST_CLOCKS), *_spread(clocks[len(high) - 1 :], _MOST_LOW_CLOCKS + 1)[1:]]
+
+
+def _spread(clocks: list[int], most: int) -> list[int]:
+    """At even distances, both ends included."""
+    if len(clocks) <= most:
         return clocks
-    places = [round(step * (len(clocks) - 1) / (_MOST_CLOCKS - 1)) for step in range(_MOST_CLOCKS)]
-    return [clocks[place] for place in places]
+    return [clocks[round(step * (len(clocks) - 1) / (most - 1))] for step in range(most)]
 
 
 def _down(threads: int) -> list[int]:

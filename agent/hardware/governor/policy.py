@@ -37,7 +37,7 @@ class Governor:
         if not bounds.soft_celsius < bounds.hard_celsius:
             raise ValueError(f"soft limit {bounds.soft_celsius} is not below the hard one {bounds.hard_celsius}")
         self._ladder, self._bounds, self._mode = ladder, bounds, mode
-        lowers_clock = ladder.efficient > 0
+        lowers_clock = ladder.lowest_clock > 0
         self.top_celsius = top = top_celsius(bounds, mode, lowers_clock=lowers_clock)
         leaves_to_board = mode in ("performance", "balanced") or (mode == "efficient" and not lowers_clock)
         low = top - bounds.hysteresis_celsius / (2 if leaves_to_board else 1)
@@ -117,13 +117,13 @@ class Governor:
         celsius = self.top_celsius if heat_bits else self.top_celsius - self._bounds.hysteresis_celsius - 1
         rung = self._heat.advance(celsius, readings.now_s, pressed=bool(heat_bits), may_fail=readings.busy)
         reason = f"The board held its clocks down ({', '.join(heat_bits) or 'before'})"
-        return _Wish(min(rung, self._ladder.efficient), "throttling", reason)
+        return _Wish(min(rung, self._ladder.lowest_clock), "throttling", reason)
 
     def _learn_trip(self, celsius: float, readings: Readings, *, throttled: bool) -> None:
         """Where the board throttles far down, heat is held below that from then on; by the clock alone, since threads
         save less for what they cost than such throttling."""
         below = self._trip.advance(celsius, throttled=throttled, busy=readings.busy)
-        if below is not None and below < self.top_celsius and self._ladder.efficient > 0:
+        if below is not None and below < self.top_celsius and self._ladder.lowest_clock > 0:
             self.top_celsius = below
             self._heat.hold_below(below, urgent=below + 1)
 
@@ -136,7 +136,7 @@ class Governor:
         return _Wish(self._power.rung, "power", f"{watts}, to be held below {self._bounds.most_watts:g} W")
 
     def _by_energy(self, readings: Readings) -> _Wish:
-        """Mode and target: with a meter the best rung is looked for, without one the clock alone is lowered."""
+        """Mode and target: with a meter the best rung is looked for, without one the clock falls while that saves."""
         enough = self._bounds.most_joules_per_token
         if enough is None and self._mode not in ("efficient", "quiet"):
             return _Wish(0, "mode", "")
@@ -185,7 +185,7 @@ class Governor:
         """Partial transcripts are the first to go: they are computed again and again."""
         if rung > self._ladder.slowest_threads:
             return None
-        slow = 2.0 if rung > self._ladder.efficient else 1.0
+        slow = 2.0 if rung > self._ladder.lowest_clock else 1.0
         return slow * (2.0 if self._mode == "quiet" else 1.0)
 
     def _words(self, rung: Rung) -> str:

@@ -14,13 +14,16 @@ LONGEST_GAP_S: Final = 15.0
 @dataclass(frozen=True, kw_only=True)
 class Interval:
     """What passed between two samples. `joules` is None where that is not known; the watts are those at its ends,
-    None where the energy comes from a counter, which knows more than they do."""
+    None where the energy comes from a counter, which knows more than they do. Reading those at the beginning, and those
+    at the end, took `begin_took_s` and `end_took_s` from then on."""
 
     begin_s: float
     end_s: float
     joules: float | None
     begin_watts: float | None = None
     end_watts: float | None = None
+    begin_took_s: float = 0.0
+    end_took_s: float = 0.0
 
     @property
     def duration_s(self) -> float:
@@ -55,6 +58,8 @@ class Integrator:
             joules=(one.watts + other.watts) / 2 * (end_s - begin_s),
             begin_watts=one.watts,
             end_watts=other.watts,
+            begin_took_s=one.took_s,
+            end_took_s=other.took_s,
         )
 
 

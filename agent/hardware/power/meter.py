@@ -18,11 +18,13 @@ MOST_WATTS: Final = 5000.0
 
 @dataclass(frozen=True, kw_only=True)
 class PowerSample:
-    """One reading at `at_s` (monotonic seconds). `joules` counts from any beginning and never goes back."""
+    """One reading at `at_s` (monotonic seconds). `joules` counts from any beginning and never goes back. It took
+    `took_s`: the watts are those of some moment in that time."""
 
     at_s: float
     watts: float | None = None
     joules: float | None = None
+    took_s: float = 0.0
 
 
 class Meter(Protocol):

@@ -10,6 +10,9 @@ from agent.hardware.power.meter import MOST_WATTS, PowerSample
 
 LIMIT_BYTES: Final = 4096
 STALE_S: Final = 60.0
+LAG_S: Final = 1.0
+"""Plugs send a mean over about a second, and a message takes its way: the watts are those of some moment in so much
+time before it came."""
 
 _WATTS: Final = (("watts",), ("power",), ("apower",), ("ENERGY", "Power"))
 """Where plugs have their watts: ours, Zigbee2MQTT, Shelly (switch.status), Tasmota (tele/+/SENSOR)."""
@@ -62,18 +65,20 @@ class PushedMeter:
         self.source = source
         self.stale_s = stale_s
         self._last: PowerSample | None = None
+        self._came_s = 0.0
 
     def push(self, watts: float, now_s: float) -> None:
-        """A reading that was taken at `now_s`. Raises `RequestError` for watts that cannot be."""
+        """A reading that came at `now_s`. Raises `RequestError` for watts that cannot be."""
         if not 0 <= watts <= MOST_WATTS:
             raise RequestError(f"{watts:g} W cannot be.", param="watts")
-        self._last = PowerSample(at_s=now_s, watts=float(watts))
+        self._last = PowerSample(at_s=now_s - LAG_S, watts=float(watts), took_s=LAG_S)
+        self._came_s = now_s
 
     def read(self, now_s: float) -> PowerSample:
         """The last reading with the time at which it was taken."""
         last = self._last
         if last is None:
             raise UnavailableError(f"{self.source} has not sent any reading yet.")
-        if now_s - last.at_s > self.stale_s:
-            raise UnavailableError(f"{self.source} has not sent a reading for {now_s - last.at_s:.0f} s.")
+        if now_s - self._came_s > self.stale_s:
+            raise UnavailableError(f"{self.source} has not sent a reading for {now_s - self._came_s:.0f} s.")
         return last

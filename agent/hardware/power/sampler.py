@@ -6,13 +6,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from agent.errors import EdgeAgentError
-from agent.hardware.power.account import EnergyAccount, Payer, RequestEnergy
+from agent.hardware.power.account import Bill, EnergyAccount, RequestEnergy
 from agent.hardware.power.energy import LONGEST_GAP_S, IdlePower, Integrator
 from agent.hardware.power.meter import Meter
+from agent.hardware.power.seen import Payer
 from agent.hardware.sensors.power import PowerReading
 
 log = logging.getLogger(__name__)
@@ -64,42 +65,77 @@ class EnergySampler:
         self._lock = asyncio.Lock()
         self._woken = asyncio.Event()
         self._begun = False
-        """The first of the requests that run has begun since the last look."""
+        """Work has begun that was not looked at lately."""
+        self._pushed = False
 
     async def run(self) -> None:
         """Sample until cancelled, often while requests run."""
         while True:
             await self.sample()
+            await self._until_the_next()
+
+    async def _until_the_next(self) -> None:
+        """A second where work runs, or begins that was looked at within the last second; a moment where it begins
+        that was not; until it is woken from outside."""
+        idle_s, busy_s = self._periods_s
+        now_s = asyncio.get_running_loop().time
+        soon_s, late_s = now_s() + busy_s, now_s() + idle_s
+        self._begun = self._pushed = False
+        busy = bool(self._account.running)
+        while not self._pushed and not self._begun:
             self._woken.clear()
-            self._begun = False
             try:
-                async with asyncio.timeout(self._periods_s[bool(self._account.running)]):
+                async with asyncio.timeout_at(soon_s if busy else late_s):
                     await self._woken.wait()
             except TimeoutError:
-                continue
-            if self._begun:
-                await asyncio.sleep(SETTLE_S)
+                return
+            busy = True
+        if self._begun:
+            await asyncio.sleep(SETTLE_S)
 
     def wake(self) -> None:
         """There is something to read."""
+        self._pushed = True
         self._woken.set()
 
-    def begin(self, key: Hashable, *, weight: float = 1.0, payer: Payer = ()) -> None:
-        """A request starts to compute (not: to wait). The first one of several wakes the loop for a sample."""
-        if not self._account.running:
-            self._begun = True
-            self._woken.set()
-        self._account.begin(key, self._clock(), weight=weight, payer=payer)
+    def begin(self, key: Hashable, *, weight: float = 1.0, payer: Payer = (), waits: bool = False) -> None:
+        """A worker has a request, and computes it unless it `waits`."""
+        now_s = self._clock()
+        if not waits:
+            self._wake_for(payer, now_s)
+        self._account.begin(key, now_s, weight=weight, payer=payer, waits=waits)
 
-    async def finish(self, key: Hashable) -> RequestEnergy | None:
-        """It is done. A quick meter is read first, so that its last second is measured and not estimated.
+    def compute(self, key: Hashable, at_s: float) -> None:
+        """One that waited is computed since `at_s`."""
+        now_s = self._clock()
+        payer = self._account.payer(key)
+        if payer is not None:
+            self._wake_for(payer, now_s)
+        self._account.compute(key, min(now_s, at_s))
+
+    def _wake_for(self, payer: Payer, now_s: float) -> None:
+        """The first one of several wakes the loop for a sample."""
+        if not self._account.running:
+            self._begun = self._begun or not self._account.sees(payer, now_s - self._periods_s[1])
+            self._woken.set()
+
+    async def finish(self, key: Hashable, at_s: float | None = None) -> RequestEnergy | None:
+        """It was done at `at_s`, None for now. A quick meter is read first, so that its last second is measured and not
+        estimated.
 
         None where the key is unknown, or the meter has never been read.
         """
         if self._meter.quick:
-            await self.sample()
-        energy = self._account.end(key, self._clock())
-        return None if self._reading is None and not self._account.total_joules else energy
+            await self.sample(since_s=self._account.began_s(key))
+        bill = self.end(key, at_s)
+        return None if bill is None else bill.energy()
+
+    def end(self, key: Hashable, at_s: float | None = None) -> Bill | None:
+        """It was done at `at_s`, None for now; what it cost is asked for later, when the meter may have been read
+        again. None as of `finish`."""
+        now_s = self._clock()
+        bill = self._account.end(key, now_s if at_s is None else min(now_s, at_s))
+        return None if self._reading is None and not self._account.total_joules else bill
 
     def drop(self, key: Hashable) -> None:
         """It was cancelled: nobody asks what it cost, but the totals do."""
@@ -125,13 +161,17 @@ class EnergySampler:
             failure=self._failure,
         )
 
-    async def sample(self) -> None:
-        """Read the meter in a thread, unless it was just read, and book what has passed since."""
+    async def sample(self, *, since_s: float | None = None) -> None:
+        """Read the meter in a thread, unless it was just read, and after `since_s`; book what has passed since."""
         async with self._lock:
-            if self._clock() - self._sampled_at_s < _FRESH_S:
+            fresh = self._clock() - self._sampled_at_s < _FRESH_S
+            if fresh and (since_s is None or self._sampled_at_s > since_s):
                 return
             try:
-                sample = await asyncio.to_thread(lambda: self._meter.read(self._clock()))
+                began_s = self._clock()
+                sample = await asyncio.to_thread(self._meter.read, began_s)
+                if sample.at_s == began_s:  # else it was sent earlier, by somebody else
+                    sample = replace(sample, took_s=self._clock() - began_s)
             except EdgeAgentError as error:
                 if not self._failure:
                     log.warning("Energy is not measured at present: %s", error)

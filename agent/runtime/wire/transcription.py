@@ -32,6 +32,14 @@ class Transcribe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     max_tokens: int | None = None
 
 
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag="started"):
+    """The engine has begun with this request, at `at_s` by the machine's monotonic clock. Until then it was on its way,
+    or waited in the worker for another one to end."""
+
+    id: int
+    at_s: float
+
+
 class Word(msgspec.Struct, frozen=True, kw_only=True):
     """`text` with the space before it, where there is one. Times are seconds from the start of the audio sent."""
 
@@ -56,7 +64,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transcribed(msgspec.Struct, frozen=True, kw_only=True, tag="transcribed"):
-    """What was said; no segments where nothing was. Times of the engine are in seconds."""
+    """What was said; no segments where nothing was. Times of the engine are in seconds. It was done at `ended_s` by the
+    machine's monotonic clock; None where nobody looked."""
 
     id: int
     language: str | None
@@ -66,3 +75,4 @@ class Transcribed(msgspec.Struct, frozen=True, kw_only=True, tag="transcribed"):
     completion_tokens: int
     encode_s: float
     decode_s: float
+    ended_s: float | None = None

@@ -9,9 +9,10 @@ import sys
 from pathlib import Path
 
 from agent.errors import EdgeAgentError, UpdateError
-from agent.updates.fetch.behind import step_behind
+from agent.runtime.niceness import step_behind
 from agent.updates.fetch.connection import Connection
 from agent.updates.fetch.faults import disk_fault
+from agent.updates.fetch.lean import leave_out_urllib3
 from agent.updates.fetch.meter import Meter
 from agent.updates.fetch.transport import Transport
 from agent.updates.fetch.wire import Compare, Done, Download, Failed, FromChild, Job, Repository, Resolve
@@ -45,6 +46,7 @@ def _do(job: Job, connection: Connection, meter: Meter) -> FromChild:
         return compare(job)
     with contextlib.closing(_transport(job.repository, connection, meter)) as transport:
         if isinstance(job, Resolve):
+            leave_out_urllib3()
             from agent.updates.fetch.resolve import resolve
 
             return resolve(job, transport)

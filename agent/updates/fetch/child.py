@@ -16,7 +16,7 @@ from typing import Final
 
 from agent.errors import EdgeAgentError, UpdateError, by_code
 from agent.runtime.child_log import ChildLog
-from agent.updates.fetch.behind import step_behind
+from agent.runtime.niceness import step_behind
 from agent.updates.fetch.wire import HEADER, Failed, FromChild, Job, ToChild, body_bytes, decode_from_child, encode
 
 COMMAND: Final = (sys.executable, "-m", "agent.updates.fetch")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agent.updates.parts import Limits, Verdict
+from agent.updates.trial.comparison import Comparison, compare
 from agent.updates.trial.golden import Gates
 from agent.updates.trial.scores import perplexity
 
@@ -17,11 +18,13 @@ _MIB: Final = 1024 * 1024
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """Of one version. `rate_per_s` counts tokens, texts or seconds of sound (`unit`); None: there was no quiet moment
-    to measure in. `load_rate_per_s` is what it made of each request that it served during the trial, in `load_unit`;
+    to measure in. `most_rate_per_s` is what that might be without other programs, where this is known (`speed.Rate`).
+    `load_rate_per_s` is what it made of each request that it served during the trial, in `load_unit`;
     None: those were too few."""
 
     memory_bytes: int
     rate_per_s: float | None = None
+    most_rate_per_s: float | None = None
     unit: str = ""
     load_s: float | None = None
     load_rate_per_s: float | None = None
@@ -102,10 +105,13 @@ def _compare_speed(
     if running is None:
         return ()
     if rate is None or not running.rate_per_s:
-        return (_compare_later(running, gates, limits, figures),)
+        return (_compare_later(running, gates, limits, figures, "there was no quiet moment to measure in"),)
     ratio, least = rate / running.rate_per_s, speed_limit(gates, limits)
+    found = compare(rate, candidate.most_rate_per_s, before_per_s=running.rate_per_s, least_ratio=least)
+    if found is Comparison.HELD_UP:
+        return (_compare_later(running, gates, limits, figures, "others took the processors meanwhile"),)
     figures |= {"running_rate_per_s": _short(running.rate_per_s), "speed_ratio": round(ratio, 3)}
-    if ratio < least:
+    if found is Comparison.TOO_SLOW:
         failures.append(
             f"It makes {_short(rate):g} {candidate.unit} a second, {ratio:.2f} times as many as the version that runs; "
             f"at least {least:g} times is expected."
@@ -113,17 +119,17 @@ def _compare_speed(
     return ()
 
 
-def _compare_later(running: Measured, gates: Gates, limits: Limits, figures: dict[str, Any]) -> str:
+def _compare_later(running: Measured, gates: Gates, limits: Limits, figures: dict[str, Any], why: str) -> str:
     found = running.load_rate_per_s
     if found is None:
-        return "Its speed was not compared: there was no quiet moment to measure in, and too few requests to go by."
+        return f"Its speed was not compared: {why}, and too few requests to go by."
     figures |= {
         "load_rate_per_s": _short(found),
         "rate_unit": running.load_unit,
         "load_least_ratio": speed_limit(gates, limits),
     }
     return (
-        "There was no quiet moment to compare its speed in: on probation it is compared with the"
+        f"Its speed was not compared: {why}. On probation it is compared with the"
         f" {_short(found):g} {running.load_unit} a second that the version that runs makes under load."
     )
 

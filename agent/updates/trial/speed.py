@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
+from agent.runtime.crowding import waited_s
 from agent.runtime.service import Runtime
 from agent.runtime.spec import Task
 from agent.runtime.wire.embedding import Embed
@@ -22,7 +24,7 @@ from agent.updates.trial.asking import Ask, collect
 
 SAMPLES: Final = 3
 """The best of so many counts, or of more where each is short: whatever disturbs makes it slower, nothing makes it
-faster. Other programs on the board are not seen, and take turns of some milliseconds."""
+faster. Other programs on the board take turns of some milliseconds."""
 LEAST_S: Final = 0.25
 """So long in all."""
 LOOK_S: Final = 0.02
@@ -34,6 +36,20 @@ _TEXTS: Final = tuple(f"The {noun} was moved to the other room before noon." for
 UNITS: Final[dict[Task, str]] = {"generate": "tokens", "embed": "texts", "transcribe": "seconds of sound"}
 WORK_UNITS: Final[dict[Task, str]] = {**UNITS, "embed": "tokens"}
 """What the runtime counts for requests that it serves."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Units per second. `best` is what it was seen to make. `most` is what it might make if no other program wanted the
+    processors: all samples together, without the time in which a thread was ready to run and could not. It is not less
+    than that, because a step waits for its slowest thread; it may be infinite."""
+
+    best: float
+    most: float
+
+    def __or__(self, other: Rate) -> Rate:
+        """Of both measurements."""
+        return Rate(max(self.best, other.best), max(self.most, other.most))
 
 
 @dataclass(frozen=True)
@@ -58,19 +74,28 @@ def probe_of(task: Task) -> Probe:
     return Probe(Transcribe(audio=_noise(), temperatures=(0.0,), max_tokens=TOKENS), lambda events: float(SOUND_S))
 
 
-async def rate(runtime: Runtime, ask: Ask, probe: Probe, *, own: str | None, timeout_s: float) -> float | None:
-    """Units per second, the best of some samples; None if no quiet moment has begun within `timeout_s`.
+async def rate(
+    runtime: Runtime,
+    ask: Ask,
+    probe: Probe,
+    *,
+    own: str | None,
+    timeout_s: float,
+    worker: Callable[[], int | None] = lambda: None,
+) -> Rate | None:
+    """From some samples; None if no quiet moment has begun within `timeout_s`.
 
-    `own` is the name of the model that is asked, where it is one that serves: its requests count as ours. Raises the
-    `EdgeAgentError` of a request that fails.
+    `own` is the name of the model that is asked, where it is one that serves: its requests count as ours. `worker` is
+    the process that answers. Raises the `EdgeAgentError` of a request that fails.
     """
-    best: float | None = None
+    best = units_in_all = held_s = 0.0
     taken, taken_s = 0, 0.0
     give_up = time.monotonic() + timeout_s
     while (taken < SAMPLES or taken_s < LEAST_S) and (left_s := give_up - time.monotonic()) > 0:
         if _others(runtime):
             await asyncio.sleep(min(LOOK_S, left_s))
             continue
+        before_s = waited_s(worker())
         started = time.monotonic()
         asking = asyncio.create_task(collect(ask(probe.request)))
         try:
@@ -78,11 +103,15 @@ async def rate(runtime: Runtime, ask: Ask, probe: Probe, *, own: str | None, tim
                 units = probe.units(asking.result())
                 took_s = max(1e-9, time.monotonic() - started)
                 taken, taken_s = taken + 1, taken_s + took_s
-                best = max(best or 0.0, units / took_s)
+                best, units_in_all = max(best, units / took_s), units_in_all + units
+                held_s += max(0.0, waited_s(worker()) - before_s)
         finally:
             asking.cancel()
             await asyncio.wait([asking])
-    return best or None
+    if best <= 0:
+        return None
+    own_s = taken_s - held_s
+    return Rate(best, max(best, units_in_all / own_s) if own_s > 0 else math.inf)
 
 
 async def _disturbed(runtime: Runtime, asking: asyncio.Task[list[Event]], own: str | None) -> bool:

@@ -1,6 +1,8 @@
 """Versions put into service, and taken back: the active one of the store, and the one that the runtime serves, as one.
 
-    switcher = Switcher(runtime, store, daemon.models_changed)      # `parts.Switching` and `parts.Watching`
+    switcher = Switcher(runtime, store, daemon.models_changed, cores=board.usable_cores)
+
+`parts.Switching` and `parts.Watching`.
 
 The runtime loads the new version beside the old one where there is room, and hands over between two requests; the one
 that a trial has left standing by is taken as it is. Killed in between, the store has the old or the new version active,
@@ -11,8 +13,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from agent.errors import EdgeAgentError, ModelNotFoundError
+from agent.errors import EdgeAgentError, LoadTimeoutError, ModelNotFoundError, UnavailableError
+from agent.runtime.crowding import Crowding
+from agent.runtime.load_watch import LoadWatch
 from agent.runtime.service import Runtime
 from agent.runtime.snapshot import Health as Counted
 from agent.store.store import Store
@@ -31,12 +36,16 @@ def health_of(counted: Counted) -> Health:
 
 
 class Switcher:
-    """`changed` makes the runtime serve what the store says now (`Daemon.models_changed`)."""
+    """`changed` makes the runtime serve what the store says now (`Daemon.models_changed`). `cores` is how many this
+    process may use (`Board.usable_cores`): others on the rest of the board hold nobody up."""
 
-    def __init__(self, runtime: Runtime, store: Store, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, runtime: Runtime, store: Store, changed: Callable[[], Awaitable[None]], *, cores: int) -> None:
         self._runtime = runtime
         self._store = store
         self._changed = changed
+        self._cores = cores
+        self._crowding: dict[str, Crowding] = {}
+        """By model, since its active version was looked at first."""
 
     async def switch(self, name: str, version: str, *, load: bool = True) -> None:
         """`version` serves when this returns; without `load` it may be left unloaded where the one before was.
@@ -44,6 +53,7 @@ class Switcher:
         Raises `EdgeAgentError` for a version that does not come into service; then the one before is active and serves.
         """
         before = self._store.layout.active_version(name)
+        self._crowding.pop(name, None)
         await asyncio.to_thread(self._store.activate, name, version)
         try:
             await self._serve(name, load=load)
@@ -57,6 +67,7 @@ class Switcher:
 
         Where it cannot be loaded now it is the active one all the same: a request will try it again.
         """
+        self._crowding.pop(name, None)
         await asyncio.to_thread(self._activate_again, name, version)
         await self._changed()
         if version is not None:
@@ -66,15 +77,26 @@ class Switcher:
         """Of the active version, since it began to serve in this process."""
         try:
             counted = self._runtime.health(name)
+            shown = next((model for model in self._runtime.models() if model.name == name), None)
         except ModelNotFoundError:
             return Health()
-        return health_of(counted)
+        crowding = self._crowding.setdefault(name, Crowding(self._cores))
+        crowding.look(self._runtime.worker_pid(name))
+        under_way = 0 if shown is None else shown.running + shown.waiting
+        return replace(health_of(counted), under_way=under_way, held_up=crowding.share)
 
     async def _serve(self, name: str, *, load: bool) -> None:
-        await self._changed()
-        await self._runtime.settled(name)
-        if load:
-            await self._runtime.load(name)
+        watch = LoadWatch(lambda: self._runtime.worker_pid(name))
+        try:
+            async with watch:
+                await self._changed()
+                await self._runtime.settled(name)
+                if load:
+                    await self._runtime.load(name)
+        except LoadTimeoutError as error:
+            if watch.starved():
+                raise UnavailableError(f"Others left too little time to load {name}.") from error
+            raise
 
     def _activate_again(self, name: str, version: str | None) -> None:
         store = self._store

@@ -16,11 +16,12 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from agent.errors import (
     EdgeAgentError,
+    LoadTimeoutError,
     MemoryBudgetError,
     ModelFailedError,
     ModelLoadError,
@@ -30,7 +31,8 @@ from agent.errors import (
     UnavailableError,
     WorkerCrashedError,
 )
-from agent.runtime.candidate import Candidate, Moment
+from agent.runtime.candidate import Candidate
+from agent.runtime.load_watch import LoadWatch
 from agent.runtime.queue import Priority
 from agent.runtime.service import Runtime
 from agent.runtime.spec import ModelSpec
@@ -39,10 +41,12 @@ from agent.runtime.wire.messages import Request
 from agent.store.layout import StoredModel
 from agent.updates.parts import Health, Limits, Verdict
 from agent.updates.trial.asking import collect, described, score
-from agent.updates.trial.golden import Case, Gates, gates_of, read_golden, request_of
+from agent.updates.trial.comparison import Comparison, compare
+from agent.updates.trial.golden import gates_of, read_golden, request_of
 from agent.updates.trial.judge import Answers, Measured, judge, speed_limit
-from agent.updates.trial.speed import UNITS, WORK_UNITS, probe_of, rate
+from agent.updates.trial.speed import UNITS, WORK_UNITS, Rate, probe_of, rate
 from agent.updates.trial.switching import health_of
+from agent.updates.trial.trialled import Trialled, UnfitError
 
 STANDBY_S: Final = 30.0
 """How long one that has passed waits to be chosen."""
@@ -50,9 +54,6 @@ STANDBY_IN_PLACE_S: Final = 10.0
 """The same while requests wait for the version that was unloaded for it."""
 QUIET_SHARE: Final = 0.15
 """Of the time for the whole trial: what each look for quiet moments may take."""
-RETURN_FACTOR: Final = 2.0
-RETURN_SPARE_S: Final = 2.0
-"""The version that runs is back after its load time, by this factor and so much more, before a request gives up."""
 ROUNDS: Final = 3
 """A speed that is too low is measured again, both versions in turn, before it counts."""
 TEST_BYTES: Final = 32 * 1024 * 1024
@@ -64,36 +65,6 @@ PATIENCE_LOOK_S: Final = 0.1
 T = TypeVar("T")
 
 _log = logging.getLogger("agent.updates")
-
-
-@dataclass
-class _Case:
-    """What is known during one trial."""
-
-    candidate: StoredModel
-    spec: ModelSpec
-    gates: Gates
-    golden: tuple[Case, ...]
-    limits: Limits
-    give_up: float
-    notes: list[str] = field(default_factory=list)
-    before: Health = field(default_factory=Health)
-    running: Measured | None = None
-    return_s: float = RETURN_SPARE_S
-    began: Moment = field(default_factory=Moment)
-    introduced: Candidate | None = None
-
-    @property
-    def name(self) -> str:
-        return self.candidate.name
-
-    @property
-    def left_s(self) -> float:
-        return self.give_up - time.monotonic()
-
-
-class _FailedError(Exception):
-    """The candidate has failed by its own doing; the text is the reason."""
 
 
 class Trial:
@@ -123,14 +94,14 @@ class Trial:
         if spec is None:
             task, form = candidate.manifest.task, candidate.manifest.format
             return Verdict(passed=False, reasons=(f"This device cannot {task} with a model in {form} format.",))
-        case = _Case(candidate, spec, gates, golden, limits, give_up=time.monotonic() + limits.trial_timeout_s)
+        case = Trialled(candidate, spec, gates, golden, limits, give_up=time.monotonic() + limits.trial_timeout_s)
         if not golden:
             case.notes.append("It brings no golden set: its answers were not looked at.")
         try:
             case.before = self._health(case.name)
             await self._measure_running(case)
             verdict = await self._try(case)
-        except _FailedError as failed:
+        except UnfitError as failed:
             verdict = Verdict(passed=False, reasons=(str(failed), *case.notes))
         except (MemoryBudgetError, QueueFullError) as error:
             raise UnavailableError(
@@ -140,7 +111,7 @@ class Trial:
         _log.info("%s %s has %s its trial: %s", case.name, candidate.version, outcome, " ".join(verdict.reasons))
         return verdict
 
-    async def _measure_running(self, case: _Case) -> None:
+    async def _measure_running(self, case: Trialled) -> None:
         """Speed and memory of the version that runs, which is loaded for that if need be; also of one that ships with
         edge-agent, which the store does not know."""
         shown = next((model for model in self._runtime.models() if model.name == case.name), None)
@@ -157,7 +128,7 @@ class Trial:
                 raise
             case.notes.append(f"The version that runs cannot be compared with: {described(error)}.")
 
-    async def _rate_running(self, case: _Case) -> Measured:
+    async def _rate_running(self, case: Trialled) -> Measured:
         name, task = case.name, case.spec.task
         quiet_s = case.limits.trial_timeout_s * QUIET_SHARE
         found = await rate(
@@ -165,10 +136,12 @@ class Trial:
         )
         shown = next(model for model in self._runtime.models() if model.name == name)
         if shown.loaded is not None:
-            case.return_s = RETURN_FACTOR * shown.loaded.load_s + RETURN_SPARE_S
-        return Measured(memory_bytes=shown.charged_bytes, rate_per_s=found, unit=UNITS[task])
+            case.learn_return(shown.loaded.load_s)
+        return Measured(
+            memory_bytes=shown.charged_bytes, rate_per_s=None if found is None else found.best, unit=UNITS[task]
+        )
 
-    def _learn_load(self, case: _Case) -> None:
+    def _learn_load(self, case: Trialled) -> None:
         """How fast the version that runs has served others during the trial."""
         before, now = case.before, self._health(case.name)
         served = Health(
@@ -187,7 +160,7 @@ class Trial:
     def _ask_running(self, name: str, request: Request) -> Stream:
         return self._runtime.submit(name, request, client="trial", priority=Priority.LOW)
 
-    async def _try(self, case: _Case) -> Verdict:
+    async def _try(self, case: Trialled) -> Verdict:
         verdict: Verdict | None = None
         try:
             candidate = await self._introduce(case)
@@ -213,20 +186,24 @@ class Trial:
         else:
             await candidate.dismiss("It has not passed its trial.")
 
-    async def _introduce(self, case: _Case) -> Candidate:
+    async def _introduce(self, case: Trialled) -> Candidate:
         async def introduce() -> Candidate:
             found = await self._runtime.introduce(case.spec, load_timeout_s=case.limits.load_timeout_s)
             case.introduced = found  # for whoever is cancelled before it hears of it
             return found
 
+        watch = LoadWatch(lambda: self._runtime.worker_pid(case.name))
         try:
-            return await self._patiently(case, introduce())
+            async with watch:
+                return await self._patiently(case, introduce())
         except TimeoutError:
             raise UnavailableError(f"There was no room to try {case.name} {case.candidate.version} in time.") from None
         except (ModelLoadError, ModelFailedError) as error:
-            raise _FailedError(f"It cannot be loaded: {described(error)}.") from error
+            if isinstance(error, LoadTimeoutError) and watch.starved():
+                raise UnavailableError(f"Others left too little time to load {case.name}.") from None
+            raise UnfitError(f"It cannot be loaded: {described(error)}.") from error
 
-    async def _ask_golden(self, case: _Case, candidate: Candidate) -> Answers:
+    async def _ask_golden(self, case: Trialled, candidate: Candidate) -> Answers:
         answers = Answers()
         first = probe_of(case.spec.task).request
         await self._answer(case, candidate, collect(candidate.submit(first)), "a first question")
@@ -234,44 +211,59 @@ class Trial:
             try:
                 request = await asyncio.to_thread(request_of, one, case.candidate.path)
             except StoreError as error:
-                raise _FailedError(error.message) from error
+                raise UnfitError(error.message) from error
             what = f"case {number} of its golden set"
             score(one, await self._answer(case, candidate, collect(candidate.submit(request)), what), answers)
         return answers
 
-    async def _measure(self, case: _Case, candidate: Candidate) -> Measured:
+    async def _measure(self, case: Trialled, candidate: Candidate) -> Measured:
         """Its speed, as it would serve, where there is one to compare it with; its memory, after all that."""
         unknown = case.running is not None and case.running.rate_per_s is None
         found = None if unknown else await self._rate_candidate(case, candidate)
         least = speed_limit(case.gates, case.limits)
         for _ in range(ROUNDS - 1):
             running = case.running
-            if found is None or running is None or not running.rate_per_s or found >= least * running.rate_per_s:
+            if found is None or running is None or not running.rate_per_s:
+                break
+            if compare(found.best, None, before_per_s=running.rate_per_s, least_ratio=least) is Comparison.FAST_ENOUGH:
                 break
             if not candidate.in_place:  # both were measured at different times: once more, close together
                 with contextlib.suppress(WorkerCrashedError, ModelFailedError):
                     case.running = await self._rate_running(case)
-            found = max(found, await self._rate_candidate(case, candidate) or 0.0)
+            found |= await self._rate_candidate(case, candidate) or found
         await self._next_pong(candidate)
         memory_bytes, load_s = candidate.charged_bytes - TEST_BYTES, None
         if (loaded := candidate.loaded) is not None:
             memory_bytes = max(memory_bytes, loaded.memory.total_bytes, loaded.memory.resident_bytes)
             load_s = loaded.load_s
-        return Measured(memory_bytes=memory_bytes, rate_per_s=found, unit=UNITS[case.spec.task], load_s=load_s)
+        return Measured(
+            memory_bytes=memory_bytes,
+            rate_per_s=None if found is None else found.best,
+            most_rate_per_s=None if found is None else found.most,
+            unit=UNITS[case.spec.task],
+            load_s=load_s,
+        )
 
-    async def _rate_candidate(self, case: _Case, candidate: Candidate) -> float | None:
+    async def _rate_candidate(self, case: Trialled, candidate: Candidate) -> Rate | None:
         quiet_s = min(case.limits.trial_timeout_s * QUIET_SHARE, max(0.0, case.left_s))
         candidate.set_pace(gives_way=False)
         try:
-            asking = rate(self._runtime, candidate.submit, probe_of(case.spec.task), own=None, timeout_s=quiet_s)
+            asking = rate(
+                self._runtime,
+                candidate.submit,
+                probe_of(case.spec.task),
+                own=None,
+                timeout_s=quiet_s,
+                worker=lambda: candidate.pid,
+            )
             return await self._answer(case, candidate, asking, "a question for its speed", spare_s=quiet_s)
         finally:
             candidate.set_pace(gives_way=not candidate.in_place)
 
     async def _answer(
-        self, case: _Case, candidate: Candidate, asking: Coroutine[Any, Any, T], what: str, *, spare_s: float = 0.0
+        self, case: Trialled, candidate: Candidate, asking: Coroutine[Any, Any, T], what: str, *, spare_s: float = 0.0
     ) -> T:
-        """What comes of `asking` the candidate. Raises `_FailedError` for what is its own doing: no answer in time, a
+        """What comes of `asking` the candidate. Raises `UnfitError` for what is its own doing: no answer in time, a
         crash, an answer that is an error; `UnavailableError` for what is not."""
         hang_s = case.limits.hang_timeout_s
         asked = candidate.moment()
@@ -284,16 +276,16 @@ class Trial:
             if late or candidate.starved_since(asked if hung else case.began):
                 raise UnavailableError(f"Others left too little time to try {case.name}.") from None
             if hung:
-                raise _FailedError(f"It gave no answer to {what} within {hang_s:g} s.") from None
-            raise _FailedError(f"It did not get through its tests within {timeout_s:g} s.") from None
+                raise UnfitError(f"It gave no answer to {what} within {hang_s:g} s.") from None
+            raise UnfitError(f"It did not get through its tests within {timeout_s:g} s.") from None
         except EdgeAgentError as error:
             if (fault := candidate.fault()) is not None:
-                raise _FailedError(f"It was lost at {what}: {described(fault)}.") from error
+                raise UnfitError(f"It was lost at {what}: {described(fault)}.") from error
             if candidate.lost() is not None or isinstance(error, (QueueFullError, UnavailableError)):
                 raise UnavailableError(f"The trial of {case.name} was broken off: {described(error)}.") from error
-            raise _FailedError(f"It answers {what} with an error: {described(error)}.") from error
+            raise UnfitError(f"It answers {what} with an error: {described(error)}.") from error
 
-    async def _patiently(self, case: _Case, work: Coroutine[Any, Any, T], *, timeout_s: float | None = None) -> T:
+    async def _patiently(self, case: Trialled, work: Coroutine[Any, Any, T], *, timeout_s: float | None = None) -> T:
         """The result of `work`. Raises `TimeoutError` after `timeout_s` or when the time for the trial is over, and
         `UnavailableError` when a request for the version that stands aside cannot wait any longer."""
         give_up = case.give_up if timeout_s is None else min(case.give_up, time.monotonic() + timeout_s)
@@ -310,7 +302,7 @@ class Trial:
             task.cancel()
             await asyncio.wait([task])
 
-    def _pressed(self, case: _Case) -> bool:
+    def _pressed(self, case: Trialled) -> bool:
         patience_s = self._runtime.patience_s(case.name)
         if patience_s is None or patience_s > case.return_s:
             return False

@@ -1,6 +1,6 @@
 """Make starter-whisper: `python -m convert.starter.whisper --out DIR`.
 
-Needs the `convert` extra, espeak-ng and flite.
+Needs the `convert` extra, espeak-ng, flite and Festival.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.errors import EdgeAgentError, RequestError, UnavailableError
 from agent.terminal import Progress, duration
 from convert.artifact import refuse_existing
 
+if TYPE_CHECKING:
+    from convert.starter.whisper.training import Losses
+
 UTTERANCES: Final = 30_000
-REFINING_UTTERANCES: Final = 0.2
-"""Spoken for the second part, of those for the first."""
-REFINING_MINUTES: Final = 20 / 55
 LINE_EVERY_S: Final = 30.0
 
 
@@ -56,7 +56,7 @@ def _run(given: argparse.Namespace) -> int:
 
         from convert.starter.whisper import checkpoint
         from convert.starter.whisper.model import Recognizer, Shape
-        from convert.starter.whisper.training import Recipe, Training, refining
+        from convert.starter.whisper.training import Recipe, Training
     except ModuleNotFoundError as error:
         raise UnavailableError(
             f"Training needs {error.name}, which is not installed.",
@@ -66,8 +66,8 @@ def _run(given: argparse.Namespace) -> int:
     from convert.starter.whisper.evaluation import silent_clips, write_recordings
     from convert.starter.whisper.packing import Training as Made
     from convert.starter.whisper.packing import pack
+    from convert.starter.whisper.synthesis import check_programs
     from convert.starter.whisper.tokens import train_tokenizer
-    from convert.starter.whisper.voices import check_programs
 
     check_programs()
     work: Path = given.work or given.out.with_name(f"{given.out.name}.work")
@@ -75,9 +75,7 @@ def _run(given: argparse.Namespace) -> int:
         kept_out = _kept_out(given.keep_out)
         spoken = work / f"speech-{given.seed}-{given.utterances}-{language_id(kept_out)}"
         fill_bank(spoken, given.utterances, given.seed, kept_out, progress)
-        more = work / f"more-speech-{given.seed}-{given.utterances}-{language_id(kept_out)}"
-        fill_bank(more, round(given.utterances * REFINING_UTTERANCES), given.seed, kept_out, progress, more=True)
-    bank, wider = Bank(spoken), Bank(more)
+    bank = Bank(spoken)
     write_recordings(work / f"recordings-{given.seed}", given.seed)
     if given.threads:
         torch.set_num_threads(given.threads)
@@ -86,16 +84,11 @@ def _run(given: argparse.Namespace) -> int:
     torch.manual_seed(given.seed)
     tokenizer = train_tokenizer(bank.texts)
     recipe = Recipe(seed=given.seed, **({} if given.minutes is None else {"minutes": given.minutes}))
-    training = Training(Recognizer.new(tokenizer, Shape()), tokenizer, bank, recipe, work)
+    training = Training(Recognizer.new(tokenizer, Shape(), len(bank.phone_names)), tokenizer, bank, recipe, work)
     training.run(_Lines())
-    used_s = training.used_s
-    for number, part in enumerate(refining(given.seed, recipe.minutes * REFINING_MINUTES)):
-        training = Training(training.averaged, tokenizer, wider, part, work / f"refining-{number}")
-        training.run(_Lines())
-        used_s += training.used_s
     checkpoint.save(training.averaged.whisper, tokenizer, work / "checkpoint")
     print("measuring", file=sys.stderr, flush=True)
-    made = Made(given.seed, recipe.minutes, used_s, len(bank) + len(wider), bank.hours + wider.hours)
+    made = Made(given.seed, recipe.minutes, training.used_s, len(bank), bank.hours)
     manifest = pack(
         work / "checkpoint",
         given.out,
@@ -135,16 +128,16 @@ class _Lines:
 
     def __init__(self) -> None:
         self._began = self._said_at = time.monotonic()
-        self._losses: list[tuple[float, float]] = []
+        self._losses: list[Losses] = []
 
-    def __call__(self, step: int, share: float, entropy: float, ctc: float, used_s: float) -> None:
-        self._losses.append((entropy, ctc))
+    def __call__(self, step: int, share: float, losses: Losses, used_s: float) -> None:
+        self._losses.append(losses)
         now = time.monotonic()
         if now - self._said_at >= LINE_EVERY_S:
             means = [sum(values) / len(values) for values in zip(*self._losses, strict=True)]
-            text = f"{share:6.1%}  step {step}  cross-entropy {means[0]:.3f}  ctc {means[1]:.3f}"
+            said = "  ".join(f"{name} {mean:.3f}" for name, mean in zip(self._losses[0]._fields, means, strict=True))
             times = f"computed {duration(used_s)}, {duration(now - self._began)} in all"
-            print(f"{text}  {times}", file=sys.stderr, flush=True)
+            print(f"{share:6.1%}  step {step}  {said}  {times}", file=sys.stderr, flush=True)
             self._said_at, self._losses = now, []
 
 

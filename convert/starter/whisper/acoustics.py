@@ -12,7 +12,8 @@ RATE_HZ: Final = 16_000
 NOISES: Final = ("white", "pink", "brown", "hum", "clicks")
 BANDS_HZ: Final = ((300, 3400), (200, 5500), (120, 7000), (80, 4000))
 """A telephone, a small speaker, a cheap microphone, a thick wall."""
-_KNOTS_HZ: Final = (80, 250, 700, 1500, 3000, 7000)
+_KNOTS_HZ: Final = (80, 250, 700, 1500, 3000, 5000, 7500)
+_GAIN_DB: Final = 9.0
 _TINY: Final = 1e-9
 
 Signal = npt.NDArray[np.float32]
@@ -99,10 +100,10 @@ def band_limited(signal: Signal, low_hz: float, high_hz: float) -> Signal:
 
 
 def equalized(signal: Signal, rng: np.random.Generator) -> Signal:
-    """With another balance of low and high: a smooth curve through random gains of some 6 dB, as loud as before.
-    Synthesizers differ in it more than in how they pronounce.
+    """With another balance of low and high: a smooth curve through random gains, as loud as before. Synthesizers differ
+    in it more than in how they pronounce: the long-term spectra of those that train by up to 17 dB in an octave.
     """
-    gains_db = rng.normal(0, 6, len(_KNOTS_HZ))
+    gains_db = rng.normal(0, _GAIN_DB, len(_KNOTS_HZ))
     hertz = np.maximum(np.fft.rfftfreq(len(signal), 1 / RATE_HZ), 20.0)
     curve = np.interp(np.log(hertz), np.log(_KNOTS_HZ), gains_db)
     made = np.fft.irfft(np.fft.rfft(signal) * 10 ** (curve / 20), len(signal))

@@ -13,8 +13,11 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from convert.starter.whisper.acoustics import Signal
 from convert.starter.whisper.sentences import PATTERNS, WORDS, training_sentence
-from convert.starter.whisper.voices import RATE_HZ, Samples, draw_voice, in_range, speak
+from convert.starter.whisper.synthesis import RATE_HZ, Speech, speak
+from convert.starter.whisper.synthesizers.sound import SILENCE
+from convert.starter.whisper.voices import LIFELIKE, VARIANTS, draw_voice
 
 PART: Final = 500
 """Utterances of a file."""
@@ -23,62 +26,64 @@ LONGEST_S: Final = 7.0
 Progress = Callable[[int, int], None]
 
 
-def spoken_sentence(
-    seed: int, place: int, kept_out: frozenset[str], *, more: bool = False
-) -> tuple[str, Samples] | None:
-    """Utterance number `place` of the seed, in one of `more` voices or not; None where it is empty or longer than
-    `LONGEST_S`."""
-    rng = random.Random(f"{'more ' if more else ''}utterance {seed} {place}")
+def spoken_sentence(seed: int, place: int, kept_out: frozenset[str]) -> tuple[str, Speech] | None:
+    """Utterance number `place` of the seed; None where it is empty or longer than `LONGEST_S`."""
+    rng = random.Random(f"utterance {seed} {place}")
     text = training_sentence(rng, kept_out)
-    samples = speak(text, draw_voice(rng, more=more))
-    return None if samples is None or len(samples) > LONGEST_S * RATE_HZ else (text, samples)
+    speech = speak(text, draw_voice(rng))
+    return None if speech is None or len(speech.samples) > LONGEST_S * RATE_HZ else (text, speech)
 
 
 def fill_bank(
-    folder: Path,
-    count: int,
-    seed: int,
-    kept_out: frozenset[str],
-    progress: Progress,
-    *,
-    more: bool = False,
-    workers: int = 2,
+    folder: Path, count: int, seed: int, kept_out: frozenset[str], progress: Progress, *, workers: int = 2
 ) -> None:
-    """Speak `count` sentences into `folder`, in files of `PART`; files that are there stay. `more` as in
-    `draw_voice`."""
+    """Speak `count` sentences into `folder`, in files of `PART`; files that are there stay."""
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, count, PART):
             path = folder / f"{start:06d}.npz"
             places = range(start, min(start + PART, count))
             if not path.is_file():
-                made = pool.map(lambda place: spoken_sentence(seed, place, kept_out, more=more), places)
-                kept = [one for one in made if one is not None]
-                part = path.with_suffix(".part")
-                with part.open("wb") as file:
-                    np.savez(
-                        file,
-                        audio=np.concatenate([samples for _, samples in kept]),
-                        ends=np.cumsum([len(samples) for _, samples in kept]),
-                        text=np.array([text for text, _ in kept]),
-                    )
-                os.replace(part, path)  # noqa: PTH105
+                made = pool.map(lambda place: spoken_sentence(seed, place, kept_out), places)
+                _write(path, [one for one in made if one is not None])
             progress(places.stop, count)
 
 
+def _write(path: Path, spoken: list[tuple[str, Speech]]) -> None:
+    phones = [phone for _, speech in spoken for phone in speech.phones]
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(
+            file,
+            audio=np.concatenate([speech.samples for _, speech in spoken]),
+            ends=np.cumsum([len(speech.samples) for _, speech in spoken]),
+            text=np.array([text for text, _ in spoken]),
+            phone=np.array([name for name, _ in phones]),
+            phone_start=np.array([start for _, start in phones], np.int32),
+            phone_ends=np.cumsum([len(speech.phones) for _, speech in spoken]),
+        )
+    os.replace(part, path)  # noqa: PTH105
+
+
 def language_id(kept_out: frozenset[str]) -> str:
-    """Another one where another language would be spoken."""
-    return hashlib.sha256("\n".join([*PATTERNS, *sorted(WORDS), *sorted(kept_out)]).encode()).hexdigest()[:8]
+    """Another one where other sentences or voices would be spoken."""
+    said = [*PATTERNS, *sorted(WORDS), *sorted(kept_out), *VARIANTS, *map("/".join, LIFELIKE)]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()[:8]
 
 
 class Bank:
-    """Utterances by number."""
+    """Utterances by number. `phone_names` are all that occur, silence first."""
 
     def __init__(self, folder: Path) -> None:
         parts = [np.load(path) for path in sorted(folder.glob("*.npz"))]
         self._audio = np.concatenate([part["audio"] for part in parts])
-        starts = np.cumsum([0, *(len(part["audio"]) for part in parts)])[:-1]
-        self._ends = np.concatenate([part["ends"] + start for part, start in zip(parts, starts, strict=True)])
+        self._ends = _joined([part["ends"] for part in parts])
+        self._phone_starts = np.concatenate([part["phone_start"] for part in parts])
+        self._phone_ends = _joined([part["phone_ends"] for part in parts])
+        names = np.concatenate([part["phone"] for part in parts])
+        self.phone_names = [SILENCE, *sorted(set(names.tolist()) - {SILENCE})]
+        numbers = {name: number for number, name in enumerate(self.phone_names)}
+        self._phones = np.array([numbers[name] for name in names.tolist()], np.int64)
         self.texts = [str(text) for part in parts for text in part["text"]]
 
     def __len__(self) -> int:
@@ -88,7 +93,21 @@ class Bank:
     def hours(self) -> float:
         return len(self._audio) / RATE_HZ / 3600
 
-    def samples(self, place: int) -> npt.NDArray[np.float32]:
+    def samples(self, place: int) -> Signal:
         """In -1..1."""
-        start = int(self._ends[place - 1]) if place else 0
-        return in_range(self._audio[start : int(self._ends[place])])
+        return np.divide(self._audio[_range(self._ends, place)], 32768, dtype=np.float32)
+
+    def phones(self, place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+        """Places in `phone_names`, and the samples at which they begin."""
+        found = _range(self._phone_ends, place)
+        return self._phones[found], self._phone_starts[found]
+
+
+def _joined(ends: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Each part's ends are counted from its own start."""
+    starts = np.cumsum([0, *(part[-1] for part in ends)])
+    return np.concatenate([part + start for part, start in zip(ends, starts, strict=False)])
+
+
+def _range(ends: npt.NDArray[np.int64], place: int) -> slice:
+    return slice(int(ends[place - 1]) if place else 0, int(ends[place]))

@@ -56,7 +56,8 @@ voices that it never used, with noise at 12 to 35 dB and a third of them in a ro
 | word error rate, windows of 30 s | {measured[wer_full_percent]:.1f}% |
 | clips of silence or noise alone ({measured[silent_clips]}) in which it finds words | {measured[silence_written]:.1%} |
 
-The voices are synthesizers (espeak-ng, flite). How it does on people was not measured: expect it to be worse.
+The voices are those of synthesizers (six of espeak-ng, one of flite). How it does on people was not measured: expect
+it to be worse.
 
 ## What it can and cannot do
 
@@ -69,8 +70,8 @@ The voices are synthesizers (espeak-ng, flite). How it does on people was not me
 ## Made by
 
 `python -m convert.starter.whisper --out DIR --seed {seed} --minutes {minutes:g}`: {utterances:,} utterances
-({hours:.1f} hours) spoken by espeak-ng and flite, {computed:.0f} minutes of computing on two cores. No recording of a
-person went into it.
+({hours:.1f} hours) spoken by espeak-ng, flite and Festival, {computed:.0f} minutes of computing on two cores. It heard
+these programs alone, never a person.
 
 License: MIT.
 """

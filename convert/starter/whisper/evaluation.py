@@ -23,7 +23,8 @@ from convert.starter.whisper import acoustics
 from convert.starter.whisper.acoustics import RATE_HZ, Signal
 from convert.starter.whisper.scenes import nothing
 from convert.starter.whisper.sentences import held_out_sentences
-from convert.starter.whisper.voices import draw_voice, in_range, speak
+from convert.starter.whisper.synthesis import speak
+from convert.starter.whisper.voices import draw_voice
 
 RECORDINGS: Final = 200
 SILENT: Final = 60
@@ -49,11 +50,11 @@ def write_recordings(folder: Path, seed: int, count: int = RECORDINGS) -> None:
     transcripts: dict[str, str] = {}
     for text in held_out_sentences(count, seed):
         voice = draw_voice(rng, held_out=True)
-        samples = speak(text, voice)
-        if samples is None:
+        speech = speak(text, voice)
+        if speech is None:
             continue
         name = f"{len(transcripts):03d}-{voice.name.replace('+', '_')}.wav"
-        soundfile.write(folder / name, recorded(in_range(samples), sounds), RATE_HZ)
+        soundfile.write(folder / name, recorded(np.divide(speech.samples, 32768, dtype=np.float32), sounds), RATE_HZ)
         transcripts[name] = text
     (folder / "transcripts.json").write_text(json.dumps(transcripts, indent=1), "utf-8")
 

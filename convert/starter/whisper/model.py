@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,16 +14,18 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import WhisperConfig, WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import sinusoids
 
 from agent.engines.onnx.whisper.mel_filters import FFT_SAMPLES, mel_filters
-from convert.starter.whisper.tokens import END, SPACE, START
+from convert.starter.whisper.tokens import END, FIRST_TIMESTAMP, SPACE, START
 
 MELS: Final = 80
 HOP_SAMPLES: Final = 160
-LETTERS: Final = " abcdefghijklmnopqrstuvwxyz"
 START_SCALE: Final = 0.06
 """Of the first weights. With the library's 0.02 the sinusoids that stand for positions drown the sound, and the decoder
 learns the language without listening."""
+
+EMBEDDING_STD: Final = 0.04
 
 WARPS: Final = tuple(step / 50 for step in range(42, 60))
 """Of the frequencies: vocal tract length perturbation (Jaitly and Hinton, 2013), which makes new speakers of a few."""
@@ -35,21 +39,34 @@ class Shape:
     heads: int = 3
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Logits: `text` [B, n, vocabulary] of what follows each token, `phones` [B, positions, phones], and `listening`,
+    for each layer of the decoder, [B, n, positions] of where the first head of its cross-attention listens (of which
+    the encoder does not learn)."""
+
+    text: Tensor
+    phones: Tensor
+    listening: list[Tensor]
+
+
 class Recognizer(nn.Module):
-    """`whisper` is what ships. `letters` is a second output of the encoder for the training alone: its CTC loss makes
-    the encoder find out early where in time which sound is.
+    """`whisper` is what ships. `phones` is a second output of the encoder for the training alone: which of so many is
+    said when.
     """
 
-    def __init__(self, whisper: WhisperForConditionalGeneration) -> None:
+    def __init__(self, whisper: WhisperForConditionalGeneration, phones: int) -> None:
         super().__init__()
         self.whisper = whisper
-        self.letters = nn.Linear(whisper.config.d_model, len(LETTERS) + 1)
+        self.phones = nn.Linear(whisper.config.d_model, phones)
         self.register_buffer("filters", torch.from_numpy(mel_filters(MELS)), persistent=False)
         self.register_buffer("warped", _warped(mel_filters(MELS)), persistent=False)
         self.register_buffer("window", torch.hann_window(FFT_SAMPLES), persistent=False)
+        for layer in whisper.model.decoder.layers:
+            layer.encoder_attn.register_forward_pre_hook(_listen)
 
     @classmethod
-    def new(cls, tokenizer: Tokenizer, shape: Shape) -> Recognizer:
+    def new(cls, tokenizer: Tokenizer, shape: Shape, phones: int) -> Recognizer:
         """Weights are drawn from torch's generator."""
         end = tokenizer.token_to_id(END)
         whisper = WhisperForConditionalGeneration(
@@ -77,9 +94,13 @@ class Recognizer(nn.Module):
         for convolution in (encoder.conv1, encoder.conv2):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             nn.init.zeros_(convolution.bias)
-        nn.init.normal_(decoder.embed_tokens.weight, std=0.04)
+        nn.init.normal_(decoder.embed_tokens.weight, std=EMBEDDING_STD)
+        with torch.no_grad():
+            # A timestamp begins as the position that it names, so that what is learned of one holds for its neighbors.
+            times = decoder.embed_tokens.weight[tokenizer.token_to_id(FIRST_TIMESTAMP) :]
+            times.copy_(sinusoids(*times.shape) * (EMBEDDING_STD * math.sqrt(2)))
         nn.init.normal_(decoder.embed_positions.weight, std=0.02)
-        return cls(whisper)
+        return cls(whisper, phones)
 
     def log_mel(self, audio: Tensor, warps: Tensor | None = None) -> Tensor:
         """float32 [B, samples] -> [B, 80, frames of 10 ms], scaled as openai/whisper's audio.py does. `warps`, int64
@@ -96,17 +117,53 @@ class Recognizer(nn.Module):
         stem = functional.gelu(encoder.conv2(functional.gelu(encoder.conv1(mel))))
         hidden = stem.transpose(1, 2) + encoder.embed_positions.weight[: stem.shape[2]]
         for layer in encoder.layers:
-            made = layer(hidden, None)
-            hidden = made[0] if isinstance(made, tuple) else made
+            hidden = _encoded(layer, hidden)
         return encoder.layer_norm(hidden)
 
-    def forward(self, mel: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, 80, frames], int64 [B, n] -> logits [B, n, vocabulary] of what follows each token, and log
-        probabilities of letters [B, frames / 2, 28], the first of which is the blank.
-        """
+    def forward(self, mel: Tensor, tokens: Tensor) -> Outputs:
+        """[B, 80, frames], int64 [B, n] -> see `Outputs`."""
         heard = self.encode(mel)
-        states = self.whisper.model.decoder(input_ids=tokens, encoder_hidden_states=heard, use_cache=False)[0]
-        return self.whisper.proj_out(states), functional.log_softmax(self.letters(heard).float(), -1)
+        decoder = self.whisper.model.decoder
+        listening: list[Tensor] = []
+        asked = _ASKED.set((heard.detach(), listening))
+        try:
+            states = decoder(input_ids=tokens, encoder_hidden_states=heard, use_cache=False)[0]
+        finally:
+            _ASKED.reset(asked)
+        return Outputs(self.whisper.proj_out(states), self.phones(heard), listening)
+
+
+def _encoded(layer: nn.Module, hidden: Tensor) -> Tensor:
+    """[B, n, width] -> the same shape. What the layer does itself; but torch's fused attention, which it would use,
+    takes twice as long on a CPU for windows this short (docs/performance.md)."""
+    attention = layer.self_attn
+    normed = layer.self_attn_layer_norm(hidden)
+    heads = (normed.shape[0], normed.shape[1], attention.num_heads, attention.head_dim)
+    queries = (attention.q_proj(normed) * attention.scaling).view(heads).transpose(1, 2)
+    keys, values = (one(normed).view(heads).transpose(1, 2) for one in (attention.k_proj, attention.v_proj))
+    with torch.autocast("cpu", enabled=False):  # the softmax stays in the type of its input, too
+        mixed = (queries @ keys.transpose(2, 3)).softmax(3) @ values
+    hidden = hidden + attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    widened = functional.gelu(layer.fc1(layer.final_layer_norm(hidden)))
+    return hidden + layer.fc2(widened)
+
+
+_ASKED: Final[ContextVar[tuple[Tensor, list[Tensor]] | None]] = ContextVar("asked", default=None)
+"""What `forward` wants of the layers in this thread: what is heard, and where the answers go."""
+
+
+def _listen(attention: nn.Module, given: tuple[Tensor, ...]) -> None:
+    if asked := _ASKED.get():
+        heard, listening = asked
+        listening.append(_first_head(attention, given[0], heard))
+
+
+def _first_head(attention: nn.Module, states: Tensor, heard: Tensor) -> Tensor:
+    """[B, n, width], [B, positions, width] -> logits [B, n, positions] of the first head's attention."""
+    size = attention.head_dim
+    queries = functional.linear(states, attention.q_proj.weight[:size], attention.q_proj.bias[:size])
+    keys = functional.linear(heard, attention.k_proj.weight[:size])
+    return queries * attention.scaling @ keys.transpose(1, 2)
 
 
 def _warped(filters: npt.NDArray[np.float32]) -> Tensor:

@@ -7,17 +7,40 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from convert.starter.whisper import acoustics
 from convert.starter.whisper.acoustics import RATE_HZ, Signal
+from convert.starter.whisper.phones import POSITION_SAMPLES, Labels, write_phones
 
-SILENT_SHARE: Final = 0.08
+SILENT_SHARE: Final = 0.18
 """Of the windows: silence, or noise alone, of which nothing is to be written."""
-ROOM_SHARE: Final = 0.3
-BAND_SHARE: Final = 0.2
 SPEED_SHARE: Final = 0.6
 SHORT_WINDOW_S: Final = 12
 _TRIES: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """How unlike a clear voice nearby it sounds: shares of the windows that are as another vocal tract would have them
+    (vocal tract length perturbation), with another balance of low and high, in a room, through a narrow band, and with
+    a second noise; and the least ratio of the voice to the hiss and to that noise, in dB.
+    """
+
+    warped_share: float = 0.5
+    equalized_share: float = 0.8
+    room_share: float = 0.3
+    band_share: float = 0.2
+    noise_share: float = 0.35
+    hiss_db: float = 8.0
+    noise_db: float = 3.0
+
+
+HARSH: Final = Conditions()
+MILD: Final = Conditions(
+    warped_share=0.3, equalized_share=0.65, band_share=0.1, noise_share=0.25, hiss_db=12.0, noise_db=8.0
+)
+"""As most devices will have it."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +54,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Scene:
+    """`phones`: for each 20 ms which of the bank's phones is said, 0 for none."""
+
     audio: Signal
     said: tuple[Said, ...]
+    phones: Labels
 
 
 class Utterances(Protocol):
@@ -40,30 +66,25 @@ class Utterances(Protocol):
 
     texts: list[str]
 
+    phone_names: list[str]
+
     def samples(self, place: int) -> Signal: ...
 
+    def phones(self, place: int) -> tuple[Labels, npt.NDArray[np.int32]]: ...
 
-def draw_scene(
-    bank: Utterances, window_s: int, rng: np.random.Generator, *, easy: bool = False, equalized_share: float = 0.0
-) -> Scene:
-    """`easy` is one clear sentence. A window of `window_s` seconds otherwise has anything in it; `equalized_share` of
-    them with another balance of low and high."""
+
+def draw_scene(bank: Utterances, window_s: int, rng: np.random.Generator, conditions: Conditions | None) -> Scene:
+    """A window of `window_s` seconds with anything in it; without `conditions` one clear sentence at most."""
     count = window_s * RATE_HZ
     if rng.random() < SILENT_SHARE:
-        return Scene(nothing(count, rng), ())
-    audio, said = _spoken(bank, window_s, rng, easy)
+        return Scene(nothing(count, rng), (), np.zeros(count // POSITION_SAMPLES, np.int64))
+    audio, said, labels = _spoken(bank, window_s, rng, easy=conditions is None)
     audio = (audio * 10 ** rng.uniform(-1.4, 0.3)).astype(np.float32)
-    if equalized_share and rng.random() < equalized_share:
-        audio = acoustics.equalized(audio, rng)
-    if not easy:
-        if rng.random() < ROOM_SHARE:
-            audio = acoustics.through(audio, acoustics.room(rng))
-        audio = _disturbed(audio, rng)
-        if rng.random() < BAND_SHARE:
-            audio = acoustics.band_limited(audio, *acoustics.BANDS_HZ[int(rng.integers(len(acoustics.BANDS_HZ)))])
-    else:
+    if conditions is None:
         audio = acoustics.with_noise(audio, acoustics.noise("white", count, rng), rng.uniform(30, 45))
-    return Scene(np.clip(audio, -1, 1).astype(np.float32), tuple(said))
+    else:
+        audio = _recorded(audio, conditions, rng)
+    return Scene(np.clip(audio, -1, 1).astype(np.float32), tuple(said), labels)
 
 
 def nothing(count: int, rng: np.random.Generator) -> Signal:
@@ -75,17 +96,21 @@ def nothing(count: int, rng: np.random.Generator) -> Signal:
     return np.clip(mixed * 10 ** rng.uniform(-4, -0.7), -1, 1).astype(np.float32)
 
 
-def _spoken(bank: Utterances, window_s: int, rng: np.random.Generator, easy: bool) -> tuple[Signal, Sequence[Said]]:
+def _spoken(
+    bank: Utterances, window_s: int, rng: np.random.Generator, easy: bool
+) -> tuple[Signal, Sequence[Said], Labels]:
     count = window_s * RATE_HZ
     audio = np.zeros(count, np.float32)
+    labels = np.zeros(count // POSITION_SAMPLES, np.int64)
     said: list[Said] = []
     at = int(rng.uniform(0, 0.7) * RATE_HZ)
     stop_chance = 1.0 if easy else 0.5 if window_s < SHORT_WINDOW_S else 0.15
     for _ in range(_TRIES if not easy else 64):
         place = int(rng.integers(len(bank.texts)))
         samples = bank.samples(place)
-        if rng.random() < SPEED_SHARE:
-            samples = acoustics.stretched(samples, rng.uniform(0.82, 1.2))
+        factor = rng.uniform(0.82, 1.2) if rng.random() < SPEED_SHARE else 1.0
+        if factor != 1:
+            samples = acoustics.stretched(samples, factor)
         if at + len(samples) > count:
             if said:
                 break
@@ -94,18 +119,26 @@ def _spoken(bank: Utterances, window_s: int, rng: np.random.Generator, easy: boo
             at = int(rng.uniform(0, count - len(samples)))
         end = at + len(samples)
         audio[at:end] += samples * (1.0 if not said else 10 ** rng.uniform(-0.3, 0.1))
+        sounds, starts = bank.phones(place)
+        write_phones(labels, at, len(samples), sounds, (starts * factor).astype(np.int64))
         said.append(Said(at / RATE_HZ, end / RATE_HZ, bank.texts[place]))
         at = end + int(rng.uniform(0.15, 1.5) * RATE_HZ)
         if rng.random() < stop_chance:
             break
-    return audio, said
+    return audio, said, labels
 
 
-def _disturbed(audio: Signal, rng: np.random.Generator) -> Signal:
-    """A hiss always, and in a third of the windows another noise, at a ratio of 3 to 40 dB."""
+def _recorded(audio: Signal, conditions: Conditions, rng: np.random.Generator) -> Signal:
+    """In another voice, a room, noise and a cheap microphone: each in some of the windows, but a hiss in all."""
+    if rng.random() < conditions.equalized_share:
+        audio = acoustics.equalized(audio, rng)
+    if rng.random() < conditions.room_share:
+        audio = acoustics.through(audio, acoustics.room(rng))
     kind = "white" if rng.random() < 0.4 else "pink"
-    audio = acoustics.with_noise(audio, acoustics.noise(kind, len(audio), rng), rng.uniform(8, 45))
-    if rng.random() < 0.35:
-        other = str(rng.choice(acoustics.NOISES))
-        audio = acoustics.with_noise(audio, acoustics.noise(other, len(audio), rng), rng.uniform(3, 30))
+    audio = acoustics.with_noise(audio, acoustics.noise(kind, len(audio), rng), rng.uniform(conditions.hiss_db, 45))
+    if rng.random() < conditions.noise_share:
+        other = acoustics.noise(str(rng.choice(acoustics.NOISES)), len(audio), rng)
+        audio = acoustics.with_noise(audio, other, rng.uniform(conditions.noise_db, 30))
+    if rng.random() < conditions.band_share:
+        audio = acoustics.band_limited(audio, *acoustics.BANDS_HZ[int(rng.integers(len(acoustics.BANDS_HZ)))])
     return audio

@@ -62,9 +62,11 @@ class Repository:
     def keys(self) -> Path:
         return self.folder / "keys"
 
-    def publish(self, version: str, *, files: Mapping[str, bytes] | None = None, **options: Any) -> Published:
+    def publish(
+        self, version: str, *, name: str = "toy", files: Mapping[str, bytes] | None = None, **options: Any
+    ) -> Published:
         place = Path(tempfile.mkdtemp(dir=self.folder))
-        made = artifact(place / "artifact", version, files=files)
+        made = artifact(place / "artifact", version, name=name, files=files)
         return publish(made, self.path, options.pop("ring", self.created.ring), **options)
 
     def device(self) -> Device:

@@ -172,7 +172,7 @@ def test_a_class_has_keys_of_its_own(repository: Repository) -> None:
     device = repository.device()
     assert (device.latest(), device.latest(scope="classes/pi4/")) == ("1", "2")
     assert device.read("classes/pi4/models/toy/2/1_Pooling/config.json") == b"{}"
-    assert repository.publish("3", ring=own).lacking == ("targets has 0 of 1 signatures",)
+    assert repository.publish("3", ring=own).lacking == ("targets~toy has 0 of 1 signatures",)
 
 
 def test_a_class_cannot_sign_for_others(repository: Repository) -> None:
@@ -201,7 +201,7 @@ def test_the_keys_of_a_class_are_rotated_by_the_targets_role(repository: Reposit
     assert device.latest(scope="classes/pi4/") == "1"
     changed = rotated(repository, "pi4", added.ring)
     assert device.latest(scope="classes/pi4/") == "1"
-    assert repository.publish("2", device_class="pi4", ring=added.ring).lacking == ("pi4 has 0 of 1 signatures",)
+    assert repository.publish("2", device_class="pi4", ring=added.ring).lacking == ("pi4~toy has 0 of 1 signatures",)
     discard_waiting(repository.path)
     repository.publish("2", device_class="pi4", ring=changed.ring)
     assert device.latest(scope="classes/pi4/") == "2"
@@ -215,7 +215,8 @@ def test_renewal_signs_what_is_past_half_of_its_days(repository: Repository) -> 
     assert later.roles == ("snapshot", TIMESTAMP)
     latest = renew(repository.path, online, now=NOW + timedelta(days=200))
     assert [one.role for one in latest.expiring] == [ROOT, TARGETS]
-    assert set(renew(repository.path, repository.created.ring, now=NOW + timedelta(days=200)).roles) == set(TOP_LEVEL)
+    renewed = renew(repository.path, repository.created.ring, now=NOW + timedelta(days=200))
+    assert set(renewed.roles) == {*TOP_LEVEL, "targets~toy"}
     assert repository.device().latest() == "1"
 
 

@@ -87,7 +87,8 @@ def test_what_was_pruned_leaves_the_disk_one_publication_later(repository: Repos
     repository.publish("3", keep=1)
     assert not old.exists()
     assert sorted(path.name for path in (repository.path / "metadata").iterdir()) == [
-        "1.root.json", "3.snapshot.json", "3.targets.json", "4.snapshot.json", "4.targets.json", "timestamp.json",
+        "1.root.json", "2.targets.json", "2.targets~toy.json", "3.snapshot.json", "3.targets~toy.json",
+        "4.snapshot.json", "timestamp.json",
     ]  # fmt: skip
 
 
@@ -151,9 +152,9 @@ def test_more_than_a_small_device_should_read_is_refused(
 ) -> None:
     repository.publish("1")
     repository.publish("2")
-    size = max(path.stat().st_size for path in (repository.path / "metadata").glob("*.targets.json"))
+    size = max(path.stat().st_size for path in (repository.path / "metadata").glob("*.targets~toy.json"))
     monkeypatch.setattr("convert.publish.session.METADATA_LIMIT_BYTES", size + 100)
-    with pytest.raises(ArtifactError, match="The metadata of targets would have") as caught:
+    with pytest.raises(ArtifactError, match="The metadata of targets~toy would have") as caught:
         repository.publish("3")
     assert "--keep" in caught.value.hint
     assert repository.device().latest() == "2"
@@ -176,7 +177,9 @@ def test_a_folder_without_a_repository_is_refused(tmp_path: Path) -> None:
             publish(made, place, KeyRing())
 
 
-@pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json", "2.targets.json", "1.root.json"])
+@pytest.mark.parametrize(
+    "name", ["timestamp.json", "2.snapshot.json", "2.targets.json", "1.targets~toy.json", "1.root.json"]
+)
 def test_a_damaged_repository_is_not_built_on(repository: Repository, name: str) -> None:
     repository.publish("1")
     path = repository.path / "metadata" / name

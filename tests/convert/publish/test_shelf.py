@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 
@@ -83,8 +84,13 @@ def test_strangers_asking_for_what_is_not_there_cost_little(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf(repository.path, lambda: 5.0)
-    looks = []
-    monkeypatch.setattr("os.walk", lambda path: looks.append(path) or [])
+    looks: list[Path] = []
+
+    def walk(path: Path) -> list[tuple[str, list[str], list[str]]]:
+        looks.append(path)
+        return []
+
+    monkeypatch.setattr("os.walk", walk)
     for number in range(100):
         with pytest.raises(NotFoundError):
             shelf.read(key(b"%d" % number), 0, 10)

@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.vocabulary import bpe
+from benchmarks.models.vocabulary import bpe
 
 HIDDEN = 256
 """Wide enough for the types of 256 values to a block."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.engines.onnx.whisper.artifact import read_spec
-from benchmarks.whisper_shapes import SHAPES, Vocabulary, tensors, write_checkpoint
+from benchmarks.models.whisper_shapes import SHAPES, Vocabulary, tensors, write_checkpoint
 from convert.checkpoint import open_checkpoint
 from convert.whisper.artifact import read_model
 from convert.whisper.shape import WhisperTensors, expected_tensors, read_shape

@@ -1,10 +1,10 @@
-"""The whole thing over a real broker, killed with -9 ten times (two hundred times in benchmarks/mqtt.py)."""
+"""The whole thing over a real broker, killed with -9 ten times (two hundred times in benchmarks/mqtt/__main__.py)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.mqtt_command_kills import kill_often
+from benchmarks.mqtt.command_kills import kill_often
 from tests.fleet.broker import Broker
 
 

@@ -18,7 +18,7 @@ from agent.fleet.remote.census import take_census
 from agent.fleet.remote.errand import Errand, ErrandEvent, Notice, Piece
 from agent.fleet.remote.order import Order
 from agent.fleet.topics import FleetTopics
-from benchmarks.mqtt_responders import BEHAVIORS, Responder, responding
+from benchmarks.mqtt.responders import BEHAVIORS, Responder, responding
 from tests.fleet.broker import Broker
 
 FLEET = FleetTopics("te")

@@ -18,7 +18,7 @@ from agent.fleet.remote.rolling import Look, Rolling
 from agent.fleet.remote.rollout import Phase, Plan, Share
 from agent.fleet.remote.standing import Standing
 from agent.fleet.topics import FleetTopics
-from benchmarks.rollout_devices import MODEL, NEW, OLD, UpdatingDevice, made, updating
+from benchmarks.mqtt.rollout_devices import MODEL, NEW, OLD, UpdatingDevice, made, updating
 from tests.fleet.broker import Broker
 
 FLEET = FleetTopics("te")

@@ -32,7 +32,7 @@ from agent.hardware.power.ina import InaMeter
 from agent.hardware.power.nvidia import Nvml, NvmlMeter, SmiMeter
 from agent.hardware.power.pmic import PmicMeter
 from agent.hardware.power.powermetrics import PowermetricsMeter
-from agent.hardware.power.pushed import PushedMeter
+from agent.hardware.power.pushed import LAG_S, PushedMeter
 from agent.hardware.power.rapl import RaplMeter
 from tests.hardware import recorded
 
@@ -335,7 +335,8 @@ def test_pushed_readings_keep_their_time_and_grow_old() -> None:
     with pytest.raises(UnavailableError, match="not sent any"):
         meter.read(0.0)
     meter.push(6.5, 100.0)
-    assert meter.read(120.0).at_s == 100.0
+    sample = meter.read(120.0)
+    assert (sample.at_s + sample.took_s, sample.took_s) == (100.0, LAG_S)
     with pytest.raises(UnavailableError, match="for 31 s"):
         meter.read(131.0)
     for wrong in (-1.0, float("nan"), float("inf"), 1e6):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 import pytest
@@ -58,6 +59,32 @@ async def test_a_request_is_measured_to_its_end_and_telemetry_reads_at_once() ->
     assert await sampler.finish("never begun") is None
 
 
+@pytest.mark.parametrize("quick", [True, False])
+async def test_a_request_that_waits_pays_for_what_its_worker_computed(quick: bool) -> None:
+    """The worker's times lie before those at which the daemon hears of them."""
+    clock, meter = Clock(), CountingMeter()
+    meter.quick = quick
+    sampler = EnergySampler(meter, clock=clock)
+    await sampler.sample()
+    sampler.begin("a", waits=True, payer=("speech",))
+    clock.now_s = 3.0
+    sampler.compute("a", 2.9)
+    sampler.compute("unknown", 2.9)
+    clock.now_s = 4.0
+    bill = sampler.end("a", 3.9)
+    assert bill is not None
+    await sampler.sample()
+    assert bill.energy().joules == sampler.status().request_joules == pytest.approx(5.0)
+    assert sampler.joules_by_payer == {("speech",): pytest.approx(5.0)}
+    sampler.begin("b", waits=True)
+    clock.now_s = 5.0
+    sampler.compute("b", 99.0)  # a worker whose clock is wrong
+    clock.now_s = 6.0
+    energy = await sampler.finish("b", 99.0)
+    assert energy is not None
+    assert energy.joules == pytest.approx(5.0)
+
+
 async def test_a_meter_that_goes_away_is_said_once_and_counted_again_later(caplog: pytest.LogCaptureFixture) -> None:
     clock, meter = Clock(), CountingMeter()
     sampler = EnergySampler(meter, clock=clock)
@@ -96,3 +123,16 @@ async def test_the_loop_wakes_for_the_first_request() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_the_loop_wakes_when_a_request_begins_that_waited() -> None:
+    meter = CountingMeter()
+    sampler = EnergySampler(meter, idle_period_s=3600, busy_period_s=3600)
+    task = asyncio.create_task(sampler.run())
+    await until(lambda: sampler.read() is not None)
+    sampler.begin("a", waits=True)
+    await asyncio.sleep(0.15)  # longer than a beginning is left to settle
+    assert sampler.status().total_joules == 0
+    sampler.compute("a", time.monotonic())
+    await until(lambda: sampler.status().total_joules > 0)
+    task.cancel()

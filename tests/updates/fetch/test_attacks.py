@@ -11,12 +11,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Snapshot, TargetFile, Targets, Timestamp
 
 from agent.errors import ConfigError, EdgeAgentError, UntrustedError, UpdateError
 from agent.updates.fetch.clock import RELEASED
 from convert.publish.changes import renew, rotate
-from convert.publish.keys import load_keys
+from convert.publish.keys import KeyRing, load_keys
+from convert.publish.models import open_list
+from convert.publish.session import commit, opened
 from tests.convert.publish.published import Repository, new_repository
 from tests.updates.fetch.device import FetchingDevice, contents
 from tests.updates.fetch.web import Handler, Web
@@ -135,10 +137,61 @@ def test_freeze(repository: Repository, device: FetchingDevice, mirror: Callable
 
 def test_mix_and_match(repository: Repository, device: FetchingDevice, mirror: Callable[[], Path]) -> None:
     """Files of two states of the repository, each of them signed."""
-    old = (repository.path / "metadata" / "2.targets.json").read_bytes()
+    old = (repository.path / "metadata" / "1.targets~toy.json").read_bytes()
     repository.publish("2", files={"model.onnx": SOFTWARE + b"2"}, now=NOON)
-    (mirror() / "metadata" / "3.targets.json").write_bytes(old)
+    (mirror() / "metadata" / "2.targets~toy.json").write_bytes(old)
     refused(device, "not to be trusted")
+
+
+def test_mix_and_match_of_two_models_lists(
+    repository: Repository, device: FetchingDevice, mirror: Callable[[], Path]
+) -> None:
+    """They have the same keys and the same version: the snapshot tells them apart."""
+    for version in "12":
+        repository.publish(version, name="ant", files={"model.onnx": OTHER + version.encode()}, now=NOON)
+    repository.publish("2", files={"model.onnx": SOFTWARE + b"2"}, now=NOON)
+    folder = mirror() / "metadata"
+    (folder / "2.targets~toy.json").write_bytes((folder / "2.targets~ant.json").read_bytes())
+    refused(device, "not to be trusted")
+
+
+def test_freeze_of_one_model_s_list(repository: Repository, device: FetchingDevice, mirror: Callable[[], Path]) -> None:
+    """Held back alone, it is missed."""
+    repository.publish("2", files={"model.onnx": SOFTWARE + b"2"}, now=NOON)
+    (mirror() / "metadata" / "2.targets~toy.json").unlink()
+    refused(device, "has no metadata", kind=UpdateError)
+
+
+def test_a_model_s_list_has_no_say_on_other_models(repository: Repository, device: FetchingDevice) -> None:
+    """Not even with the right keys."""
+    with opened(repository.path) as session:
+        draft = session.draft()
+        signed = open_list(draft, "targets", "other", NOON)
+        for path, file in session.live.targets_of("targets").items():
+            signed.targets[path] = TargetFile(file.length, {"sha256": "0" * 64}, path)
+        commit(session.folder, draft, repository.created.ring, NOON)
+    assert device.resolve().version == "1"
+
+
+def test_key_rotation_makes_the_old_key_of_a_model_s_list_worthless(
+    repository: Repository, device: FetchingDevice, mirror: Callable[[], Path]
+) -> None:
+    """Whoever has the old targets key, and the online keys too, signs a list as it pleases him."""
+    rotate(repository.path, repository.created.ring, "targets", repository.folder / "new", now=NOON)
+    assert device.resolve().version == "1"
+    folder = mirror() / "metadata"
+    old = load_keys([repository.keys / "targets"])
+    listed = Metadata[Targets].from_file(str(folder / "2.targets~toy.json"))
+    listed.signed.version = 3
+    snapshot = Metadata[Snapshot].from_file(str(folder / "3.snapshot.json"))
+    snapshot.signed.version = 4
+    snapshot.signed.meta["targets~toy.json"] = MetaFile(3)
+    for metadata, ring, name in ((listed, old, "3.targets~toy"), (snapshot, _online(repository), "4.snapshot")):
+        metadata.signatures.clear()
+        ring.sign(metadata, list(ring))
+        metadata.to_file(str(folder / f"{name}.json"))
+    _forge(repository, folder.parent, lambda timestamp: setattr(timestamp, "snapshot_meta", MetaFile(4)))
+    refused(device, "not to be trusted", "targets~toy")
 
 
 def test_mix_and_match_of_a_model_and_another_one_s_chunk_index(
@@ -325,6 +378,10 @@ def _forge(repository: Repository, folder: Path, change: Callable[[Timestamp], o
     ring = load_keys([repository.keys / "timestamp"])
     ring.sign(forged, list(ring))
     forged.to_file(str(path))
+
+
+def _online(repository: Repository) -> KeyRing:
+    return load_keys([repository.keys / "snapshot", repository.keys / "timestamp"])
 
 
 def _bump(timestamp: Timestamp, now: datetime) -> None:

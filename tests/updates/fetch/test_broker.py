@@ -16,7 +16,7 @@ from agent.fleet.link.settings import LinkSettings
 from agent.fleet.topics import FleetTopics
 from agent.updates.fetch.fetch import Fetch, FetchOptions
 from agent.updates.parts import Allowance, Wanted
-from benchmarks.block_pipe import LinkPipe
+from benchmarks.updates.block_pipe import LinkPipe
 from convert.publish.block_server import BlockServer
 from convert.publish.shelf import Shelf
 from tests.convert.publish.published import Repository

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from agent.errors import ModelNotFoundError, UpdateError
-from agent.updates.fetch.behind import NICE
+from agent.runtime.niceness import BEHIND
 from agent.updates.fetch.child import Child
 from agent.updates.fetch.fetch import Fetch, FetchOptions
 from agent.updates.fetch.listing import Listing
@@ -133,11 +133,11 @@ async def test_whoever_is_served_goes_before_it(fetch: Fetch, device: FetchingDe
     fetching = fetch.fetch(resolved, device.into, allowance=lambda: Allowance(bytes_per_s=200_000.0))
     async for _ in fetching:
         (pid,) = started = [pid for pid in children(os.getpid()) if "agent.updates.fetch" in command_of(pid)]
-        assert os.getpriority(os.PRIO_PROCESS, pid) == NICE, started
+        assert os.getpriority(os.PRIO_PROCESS, pid) == BEHIND, started
         assert os.sched_getscheduler(pid) == os.SCHED_BATCH
         group = Path(f"/proc/{pid}/autogroup")
         if group.exists():  # noqa: ASYNC240 - /proc
-            assert group.read_text().endswith(f"nice {NICE}\n")  # noqa: ASYNC240
+            assert group.read_text().endswith(f"nice {BEHIND}\n")  # noqa: ASYNC240
         break
     await fetching.aclose()
 
@@ -194,7 +194,6 @@ async def test_killed_at_any_moment_a_chunk_at_most_is_fetched_again(
 def test_a_child_ends_with_its_daemon(device: FetchingDevice, tmp_path: Path) -> None:
     program = """
 import asyncio, sys
-from agent.updates.fetch.behind import NICE
 from agent.updates.fetch.child import Child
 from agent.updates.fetch.wire import Repository, Resolve
 async def main():

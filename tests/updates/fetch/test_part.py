@@ -14,8 +14,9 @@ from agent.chunks.cutting import cut
 from agent.chunks.index import ChunkIndex
 from agent.errors import DiskFullError, StoreError, UntrustedError
 from agent.store.durable import Filesystem
+from agent.updates.fetch.faults import HeldError
 from agent.updates.fetch.listing import Listing, single_chunk
-from agent.updates.fetch.meter import BURST_S, HeldError, Meter
+from agent.updates.fetch.meter import BURST_S, Meter
 from agent.updates.fetch.part import PartialFile
 from agent.updates.fetch.transport import Wanted
 

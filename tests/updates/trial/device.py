@@ -26,24 +26,25 @@ from agent.updates.trial.trial import Trial
 from tests.runtime.scripted import ENVIRONMENT
 
 WORKER = (sys.executable, str(Path(__file__).with_name("faulty_worker.py")))
+CORES = 2
 PLENTY_BYTES = 4 * 1024**3
 
 
 class Device:
     """`budget_bytes` is what all models may take; change it to make room scarce."""
 
-    def __init__(self, folder: Path, *, heartbeat_s: float = 0.1) -> None:
+    def __init__(self, folder: Path, *, heartbeat_s: float = 0.1, load_timeout_s: float = 600.0) -> None:
         self.folder = folder
         self.budget_bytes = PLENTY_BYTES
         self.store = Store(folder / "models", margin_bytes=0)
         self.runtime = Runtime(
-            Limits(heartbeat_s=heartbeat_s, quiet_wait_s=1.0, shutdown_grace_s=1.0),
+            Limits(heartbeat_s=heartbeat_s, quiet_wait_s=1.0, shutdown_grace_s=1.0, load_timeout_s=load_timeout_s),
             memory=lambda held_bytes: self.budget_bytes,
             worker_command=WORKER,
             environment=ENVIRONMENT,
         )
         self.trial = Trial(self.runtime, self.spec_of, standby_s=5.0, standby_in_place_s=2.0)
-        self.switcher = Switcher(self.runtime, self.store, self.changed)
+        self.switcher = Switcher(self.runtime, self.store, self.changed, cores=CORES)
 
     def spec_of(self, stored: StoredModel) -> ModelSpec:
         return ModelSpec(

@@ -48,7 +48,7 @@ def faulty_load(connection: Connection, order: LoadModel) -> Any:
     service = _real_load(connection, order)
     if fault in ("mute", "die", "liar"):
 
-        def submit(request: Request) -> None:
+        def submit(request: Request, came_s: float) -> None:
             if fault == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if fault == "liar":

@@ -105,10 +105,24 @@ def test_without_a_quiet_moment_it_is_left_to_probation() -> None:
         replace(GOOD, rate_per_s=None), Answers(), running=busy, gates=Gates(least_speed_ratio=0.9), limits=LIMITS
     )
     assert verdict.passed
-    assert "on probation it is compared with the 12.35 tokens a second" in verdict.reasons[0]
+    assert "On probation it is compared with the 12.35 tokens a second" in verdict.reasons[0]
     assert load_of(verdict.figures) == Load(rate_per_s=12.35, unit="tokens", least_ratio=0.9)
     quiet = judge(GOOD, Answers(), running=replace(busy, rate_per_s=20.0), gates=Gates(), limits=LIMITS)
     assert (quiet.figures["speed_ratio"], load_of(quiet.figures)) == (0.95, None)
+
+
+@pytest.mark.parametrize(
+    ("most_per_s", "passed"), [(None, False), (5.0, False), (9.9, False), (10.0, True), (math.inf, True)]
+)
+def test_a_speed_that_others_may_be_to_blame_for_is_left_to_probation(most_per_s: float | None, passed: bool) -> None:
+    running = replace(RUNNING, load_rate_per_s=12.0, load_unit="tokens")
+    slow = replace(GOOD, rate_per_s=5.0, most_rate_per_s=most_per_s)
+    verdict = judge(slow, Answers(), running=running, gates=Gates(), limits=LIMITS)
+    assert verdict.passed == passed
+    assert ("others took the processors meanwhile" in verdict.reasons[0]) == passed
+    left = Load(rate_per_s=12.0, unit="tokens", least_ratio=0.5) if passed else None
+    assert load_of(verdict.figures) == left
+    assert ("speed_ratio" in verdict.figures) != passed
 
 
 def test_the_figures_are_plain_values_for_the_fleet() -> None:

@@ -27,7 +27,7 @@ LIMITS = Limits(
         (0, 0, 0, 0, None, ""),
         (19, 0, 0, 599, None, ""),
         (20, 0, 0, 5, True, "20 requests went well."),
-        (0, 0, 0, 600, True, "It has served for 600 s, unasked."),
+        (0, 0, 0, 600, True, "It has served for 600 s, and no request has ended meanwhile."),
         (3, 0, 0, 700, True, "It has served for 700 s, with 3 requests that went well."),
         (0, 0, 1, 1, False, "It crashed on probation (1 crash)."),
         (20, 0, 1, 600, False, "It crashed on probation (1 crash)."),
@@ -43,6 +43,16 @@ def test_outcomes(ok: int, failed: int, crashes: int, served_s: float, healthy: 
     found = outcome(Health(requests_ok=ok, requests_failed=failed, crashes=crashes), served_s, LIMITS)
     assert (None if found is None else found.healthy) == healthy
     assert (found.reason if found else "") == says
+
+
+@pytest.mark.parametrize(
+    ("ok", "failed", "under_way", "healthy"), [(0, 0, 2, None), (0, 0, 0, True), (1, 0, 2, True), (0, 1, 2, True)]
+)
+def test_the_first_answer_is_waited_for(ok: int, failed: int, under_way: int, healthy: bool | None) -> None:
+    """A version that is asked, and has answered nothing yet, has not proved anything by the time that has passed."""
+    health = Health(requests_ok=ok, requests_failed=failed, under_way=under_way)
+    found = outcome(health, 601.0, LIMITS)
+    assert (None if found is None else found.healthy) == healthy
 
 
 LOAD = Load(rate_per_s=20.0, unit="tokens", least_ratio=0.7)
@@ -69,6 +79,20 @@ def test_a_speed_that_no_quiet_moment_has_shown_is_compared_under_load(
     assert found is None or says in found.reason
     slow = outcome(health, served_s, LIMITS)
     assert slow is None or slow.healthy, "without a figure to compare with there is no comparison"
+
+
+@pytest.mark.parametrize(
+    ("held_up", "served_s", "healthy"),
+    [(0.0, 5, False), (0.1, 5, False), (0.11, 5, None), (0.11, 600, True), (1.0, 600, True)],
+)
+def test_a_speed_under_load_that_others_may_be_to_blame_for_does_not_count(
+    held_up: float, served_s: float, healthy: bool | None
+) -> None:
+    """10 a second, and 11.2 are expected: it might have made them if it was held up for 11% of its work."""
+    health = Health(requests_ok=15, worked=15, units=150.0, work_s=15.0, held_up=held_up)
+    found = outcome(health, served_s, LIMITS, LOAD)
+    assert (None if found is None else found.healthy) == healthy
+    assert not healthy or (found and found.reason.endswith("Its speed was not compared: others took the processors."))
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from agent.hardware.sensors.turns import Turns
 from agent.runtime.wire.generation import Generate, Sampling
 from agent.updates.parts import Limits
 from agent.updates.trial.probation import load_of
-from benchmarks import shapes
+from benchmarks.models import shapes
 from tests.updates.trial.device import Device, greedy, running, text_of
 
 LIMITS = Limits(
@@ -106,7 +106,7 @@ async def test_on_a_device_that_is_never_quiet_probation_compares_the_speeds(
         done = True
         await asyncio.gather(*talking)
     assert verdict.passed, verdict.reasons
-    assert any("on probation it is compared with the" in reason for reason in verdict.reasons), verdict.reasons
+    assert any("On probation it is compared with the" in reason for reason in verdict.reasons), verdict.reasons
     load = load_of(verdict.figures)
     assert load is not None
     assert (load.unit, load.least_ratio) == ("tokens", LIMITS.speed_ratio)
@@ -152,6 +152,32 @@ async def test_one_that_got_no_turn_of_the_processors_is_not_to_blame(
         with pytest.raises(UnavailableError, match="Others left too little time to try m"):
             await device.trial.judge(candidate, device.store.active("m"), limits(hang_timeout_s=1))
         assert device.serving == ("1", "ready")
+
+
+async def test_one_that_was_slow_because_of_others_is_left_to_probation(
+    device: Device, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.runtime.crowding.read_turns", lambda pid: Turns(0.0, 2 * time.monotonic()))
+    candidate = device.add("2", tiny_model, fault="slow")
+    async with running(device):
+        await device.runtime.load("m")
+        verdict = await device.trial.judge(candidate, device.store.active("m"), limits(speed_ratio=0.5))
+        assert verdict.passed, verdict.reasons
+        assert any("others took the processors" in reason for reason in verdict.reasons), verdict.reasons
+        assert "speed_ratio" not in verdict.figures
+
+
+async def test_one_that_was_not_loaded_in_time_because_of_others_is_not_to_blame(
+    device: Device, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.runtime.load_watch.read_turns", lambda pid, root: Turns(0.0, 2 * time.monotonic()))
+    candidate = device.add("2", tiny_model, fault="hang")
+    async with running(device):
+        await device.runtime.load("m")
+        with pytest.raises(UnavailableError, match="Others left too little time to load m"):
+            await device.trial.judge(candidate, device.store.active("m"), limits(load_timeout_s=2))
+        assert (device.serving, device.workers) == (("1", "ready"), 1)
+        assert device.runtime.snapshot().counters.failed == 0
 
 
 async def test_a_file_that_is_no_model(device: Device, tmp_path: Path) -> None:

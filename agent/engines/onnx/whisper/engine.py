@@ -6,6 +6,7 @@ import queue
 import time
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -18,10 +19,11 @@ from agent.errors import EdgeAgentError
 from agent.runtime.wire.control import Cancel, SetPace
 from agent.runtime.wire.generation import Finished
 from agent.runtime.wire.messages import FromWorker
-from agent.runtime.wire.transcription import Transcribe
+from agent.runtime.wire.transcription import Started, Transcribe
 
 Samples = npt.NDArray[np.float32]
-Job = tuple[Transcribe, Samples]
+Job = tuple[Transcribe, Samples, float]
+"""A request, its audio, and when it came."""
 
 
 class _CancelledError(Exception):
@@ -44,11 +46,12 @@ class WhisperEngine:
         self._inbox: queue.SimpleQueue[Job | Cancel | SetPace] = queue.SimpleQueue()
         self._waiting: Turns[Job] = Turns()
         self._running: int | None = None
+        self._free_s = 0.0
         self._rest = Rest()
 
-    def submit(self, request: Transcribe, audio: Samples) -> None:
-        """`audio` is that of the request, checked."""
-        self._inbox.put((request, audio))
+    def submit(self, request: Transcribe, audio: Samples, came_s: float) -> None:
+        """`audio` is that of the request, checked. The worker has been at it since `came_s` (`time.monotonic`)."""
+        self._inbox.put((request, audio, came_s))
 
     def cancel(self, order: Cancel) -> None:
         self._inbox.put(order)
@@ -65,16 +68,18 @@ class WhisperEngine:
             if job is not None:
                 self._work(*job)
 
-    def _work(self, request: Transcribe, audio: Samples) -> None:
+    def _work(self, request: Transcribe, audio: Samples, came_s: float) -> None:
         stats = self.stats
+        self._emit([Started(id=request.id, at_s=max(came_s, self._free_s))])
         self._running = request.id
         stats.active, stats.waiting = 1, len(self._waiting)
         stats.step_started_at = time.monotonic()
         try:
-            done: FromWorker = self._transcriber.transcribe(request, audio)
+            transcribed = self._transcriber.transcribe(request, audio)
             self._take(0.0)  # a cancellation that came during the last step counts
             if self._running is None:
                 raise _CancelledError
+            done: FromWorker = msgspec.structs.replace(transcribed, ended_s=time.monotonic())
         except _CancelledError:
             return
         except EdgeAgentError as error:
@@ -82,6 +87,7 @@ class WhisperEngine:
         finally:
             self._running = None
             self._ran()
+            self._free_s = time.monotonic()
             stats.active = 0
         self._emit([done])
 
@@ -114,7 +120,7 @@ class WhisperEngine:
             elif isinstance(item, Cancel):
                 self._drop(item.id)
             else:
-                request, _ = item
+                request = item[0]
                 self._waiting.add(request.id, item, live=len(request.temperatures) == 1)
         self.stats.waiting = len(self._waiting)
 

@@ -65,5 +65,5 @@ class TranscribeOperation(Operation[TranscribeArgs]):
         texts = [str(piece.get("text", "")).strip() for piece in found]
         language = next((piece["language"] for piece in found if piece.get("language")), args.language)
         known = [piece["joules"] for piece in found if "joules" in piece]
-        cost = {"joules": round(sum(known), 3)} if known and len(known) == len(found) else {}
+        cost = {"joules": round(sum(known), 3)} if found and "joules" in found[-1] else {}
         return {"text": " ".join(filter(None, texts)), "language": language, "segments": found, **cost}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convert.starter.whisper.acoustics import RATE_HZ
-from convert.starter.whisper.scenes import SILENT_SHARE, Said, draw_scene, nothing
+from convert.starter.whisper.scenes import HARSH, SILENT_SHARE, Said, draw_scene, nothing
 from convert.starter.whisper.tokens import SPECIAL, WORD_ENTRIES, Form, target, train_tokenizer
 from tests.convert.starter.whisper.tones import Tones
 
@@ -21,7 +21,7 @@ def test_a_window_holds_what_it_says(window_s: int, easy: bool) -> None:
     rng = np.random.default_rng(1)
     several = 0
     for _ in range(40):
-        scene = draw_scene(TONES, window_s, rng, easy=easy)
+        scene = draw_scene(TONES, window_s, rng, None if easy else HARSH)
         assert scene.audio.shape == (window_s * RATE_HZ,)
         assert scene.audio.dtype == np.float32
         assert np.abs(scene.audio).max() <= 1
@@ -35,12 +35,12 @@ def test_a_window_holds_what_it_says(window_s: int, easy: bool) -> None:
 
 def test_some_windows_are_silent_and_the_rest_is_not() -> None:
     rng = np.random.default_rng(2)
-    silent = sum(not draw_scene(TONES, 4, rng, easy=True).said for _ in range(600)) / 600
+    silent = sum(not draw_scene(TONES, 4, rng, None).said for _ in range(600)) / 600
     assert silent == pytest.approx(SILENT_SHARE, abs=0.04)
 
 
 def test_the_same_generator_draws_the_same_window() -> None:
-    first, second = (draw_scene(TONES, 4, np.random.default_rng(7)) for _ in range(2))
+    first, second = (draw_scene(TONES, 4, np.random.default_rng(7), HARSH) for _ in range(2))
     np.testing.assert_array_equal(first.audio, second.audio)
     assert first.said == second.said
 
@@ -60,19 +60,40 @@ def read(ids: list[int]) -> str:
     ("said", "form", "expected"),
     [
         (TWO, "plain", "<|startoftranscript|><|en|><|transcribe|><|notimestamps|>red one blue two<|endoftext|>"),
-        (TWO, "no speech", "<|startoftranscript|><|en|><|transcribe|><|notimestamps|>red one blue two<|endoftext|>"),
         (
             TWO,
             "timestamps",
             "<|startoftranscript|><|en|><|transcribe|><|0.50|>red one<|1.00|><|1.50|>blue two<|2.02|><|endoftext|>",
         ),
         ((), "plain", "<|startoftranscript|><|en|><|transcribe|><|notimestamps|><|endoftext|>"),
-        ((), "no speech", "<|startoftranscript|><|nospeech|><|endoftext|>"),
         ((), "timestamps", "<|startoftranscript|><|en|><|transcribe|><|0.00|><|endoftext|>"),
     ],
 )
 def test_targets(said: tuple[Said, ...], form: Form, expected: str) -> None:
-    assert read(target(TOKENIZER, said, form)) == expected
+    made = target(TOKENIZER, said, form)
+    assert read(made.tokens) == expected
+    assert read([made.after_start]) == ("<|en|>" if said else "<|nospeech|>")
+
+
+@pytest.mark.parametrize("form", ["plain", "timestamps"])
+def test_each_word_has_its_time_and_nothing_else_has_one(form: Form) -> None:
+    made = target(TOKENIZER, TWO, form)
+    spoken: dict[tuple[float, float], list[int]] = {}
+    for token, word in zip(made.tokens, made.moments, strict=True):
+        if word is not None and word.is_word:
+            spoken.setdefault((round(word.start_s, 2), round(word.end_s, 2)), []).append(token)
+    assert {read(tokens).strip(): times for times, tokens in spoken.items()} == {
+        "red": (0.5, 0.71),
+        "one": (0.79, 1.0),
+        "blue": (1.5, 1.76),
+        "two": (1.82, 2.02),
+    }
+
+
+def test_several_sentences_are_written_as_their_text_would_be() -> None:
+    made = target(TOKENIZER, TWO, "plain")
+    words = [token for token, word in zip(made.tokens, made.moments, strict=True) if word is not None and word.is_word]
+    assert words == TOKENIZER.encode("red one blue two").ids
 
 
 def test_special_tokens_come_after_the_words_in_whispers_order() -> None:

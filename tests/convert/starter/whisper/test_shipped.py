@@ -18,7 +18,8 @@ from convert.quality.wer import word_errors
 from convert.starter.whisper.evaluation import heard_text, recorded, silent_clips
 from convert.starter.whisper.packing import GATES
 from convert.starter.whisper.sentences import held_out_sentences
-from convert.starter.whisper.voices import draw_voice, in_range, speak
+from convert.starter.whisper.synthesis import speak
+from convert.starter.whisper.voices import draw_voice
 
 FOLDER = Path(agent.__file__).parent / "starter" / "models" / "starter-whisper"
 MOST_BYTES = 7_000_000
@@ -65,8 +66,8 @@ def test_held_out_sentences_in_held_out_voices_are_written(model: WhisperModel) 
     rng, sounds = random.Random(9), np.random.default_rng(9)
     pairs = []
     for text in held_out_sentences(30, seed=99):
-        samples = speak(text, draw_voice(rng, held_out=True))
-        assert samples is not None
-        pairs.append((text, heard_text(model, recorded(in_range(samples), sounds))))
+        speech = speak(text, draw_voice(rng, held_out=True))
+        assert speech is not None
+        pairs.append((text, heard_text(model, recorded(np.divide(speech.samples, 32768, dtype=np.float32), sounds))))
     # Thirty sentences vary: the figure of the card is of two hundred.
     assert word_errors(pairs).percent <= 16, [pair for pair in pairs if pair[0] != pair[1]]

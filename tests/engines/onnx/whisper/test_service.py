@@ -25,7 +25,7 @@ from agent.runtime.wire.errors import Failed
 from agent.runtime.wire.generation import Finished
 from agent.runtime.wire.messages import FromWorker
 from agent.runtime.wire.options import OnnxOptions
-from agent.runtime.wire.transcription import Transcribe, Transcribed
+from agent.runtime.wire.transcription import Started, Transcribe, Transcribed
 from tests.engines.onnx.whisper.made_audio import glide
 from tests.engines.onnx.whisper.merged_graph import write_import
 from tests.engines.onnx.whisper.tiny import CAPACITY
@@ -44,6 +44,7 @@ class Served:
 
     def __init__(self, folder: Path) -> None:
         self.sent: queue.Queue[FromWorker] = queue.Queue()
+        self.started: list[Started] = []
         self.service = WhisperService(folder, OPTIONS, predict(folder, OPTIONS), self._emit, floor_s=0.2, margin_s=0.1)
         self.held = threading.Event()
         self.go_on = threading.Event()
@@ -68,7 +69,10 @@ class Served:
 
     def _emit(self, messages: list[FromWorker]) -> None:
         for message in messages:
-            self.sent.put(message)
+            if isinstance(message, Started):
+                self.started.append(message)
+            else:
+                self.sent.put(message)
         if self._stopping:
             raise StopError
 
@@ -78,7 +82,7 @@ class Served:
 
     def submit(self, id: int, **changes: Any) -> None:
         options = {"audio": AUDIO, "language": "en", "temperatures": (0.0, 0.5)}
-        self.service.submit(Transcribe(id=id, **options | changes))
+        self.service.submit(Transcribe(id=id, **options | changes), time.monotonic())
 
     def answer(self) -> FromWorker:
         return self.sent.get(timeout=WAIT_S)
@@ -118,6 +122,24 @@ def test_each_request_has_one_answer_in_the_order_of_arrival(served: Served) -> 
     assert served.sent.empty()
 
 
+def test_a_request_says_when_its_turn_came_and_when_it_was_done(served: Served) -> None:
+    served.go_on.clear()
+    before_s = time.monotonic()
+    served.submit(1)
+    assert served.held.wait(WAIT_S)
+    served.submit(2)
+    after_s = time.monotonic()
+    served.go_on.set()
+    first, second = served.answer(), served.answer()
+    assert isinstance(first, Transcribed)
+    assert isinstance(second, Transcribed)
+    assert first.ended_s is not None
+    assert second.ended_s is not None
+    assert [one.id for one in served.started] == [1, 2]
+    assert before_s <= served.started[0].at_s <= after_s < first.ended_s
+    assert first.ended_s <= served.started[1].at_s < second.ended_s  # and not when it came
+
+
 def test_a_live_pass_goes_before_a_waiting_file(served: Served) -> None:
     served.go_on.clear()
     served.submit(1)
@@ -152,6 +174,7 @@ def test_what_waits_is_cancelled_and_confirmed(served: Served) -> None:
     served.go_on.set()
     assert served.answer() == Finished(id=2, reason="cancelled")
     assert [served.answer().id for _ in range(2)] == [1, 3]  # type: ignore[union-attr]
+    assert [one.id for one in served.started] == [1, 3]
 
 
 def test_what_is_done_or_unknown_cannot_be_cancelled(served: Served) -> None:
@@ -242,7 +265,7 @@ def test_what_cannot_be_done_is_refused_before_it_waits(
 
 def test_it_transcribes_and_nothing_else(served: Served) -> None:
     with pytest.raises(RequestError, match="transcribes"):
-        served.service.submit(Embed(inputs=("a",)))
+        served.service.submit(Embed(inputs=("a",)), 0.0)
 
 
 def test_an_english_model_takes_no_other_language_and_an_import_no_words(tmp_path: Path) -> None:
@@ -254,9 +277,9 @@ def test_an_english_model_takes_no_other_language_and_an_import_no_words(tmp_pat
         ({"timestamps": "word"}, "timestamps"),
     ):
         with pytest.raises(RequestError) as caught:
-            service.submit(msgspec.structs.replace(Transcribe(audio=AUDIO), **changes))
+            service.submit(msgspec.structs.replace(Transcribe(audio=AUDIO), **changes), 0.0)
         assert caught.value.param == param
-    service.submit(Transcribe(audio=AUDIO, timestamps="segment"))
+    service.submit(Transcribe(audio=AUDIO, timestamps="segment"), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""How fast the converters are, and in how much memory."""

@@ -1,0 +1,1 @@
+"""Vectors, and search among passages."""

@@ -1,0 +1,1 @@
+"""Joules against a meter whose power is known, and the governor on a simulated board."""

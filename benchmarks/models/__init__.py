@@ -1,0 +1,1 @@
+"""Files of published shapes with random weights, for all the others."""

@@ -1,0 +1,1 @@
+"""A boot, and a day of work."""

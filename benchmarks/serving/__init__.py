@@ -1,0 +1,1 @@
+"""Text over HTTP against the raw loop, and what a server must survive."""

@@ -1,0 +1,1 @@
+"""Model updates: bytes, faults, kills, and serving meanwhile."""

@@ -1,0 +1,1 @@
+"""The programs that speak, each in a file of its own; all are packages of Debian."""
