@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convert.starter.whisper.acoustics import Signal
-from convert.starter.whisper.sentences import PATTERNS, WORDS, training_sentence
+from convert.starter.whisper.sentences import MORE_DIGITS_SHARE, PATTERNS, WORDS, training_sentence
 from convert.starter.whisper.synthesis import RATE_HZ, Speech, speak
 from convert.starter.whisper.synthesizers.sound import SILENCE
 from convert.starter.whisper.voices import LIFELIKE, VARIANTS, draw_voice
@@ -67,7 +67,7 @@ def _write(path: Path, spoken: list[tuple[str, Speech]]) -> None:
 
 def language_id(kept_out: frozenset[str]) -> str:
     """Another one where other sentences or voices would be spoken."""
-    said = [*PATTERNS, *sorted(WORDS), *sorted(kept_out), *VARIANTS, *map("/".join, LIFELIKE)]
+    said = [*PATTERNS, str(MORE_DIGITS_SHARE), *sorted(WORDS), *sorted(kept_out), *VARIANTS, *map("/".join, LIFELIKE)]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:8]
 
 

@@ -17,22 +17,23 @@ Windows = Sequence[tuple[int, int, float]]
 """Seconds, windows of a batch, share of the batches."""
 PARTS: Final = 2
 """Of a batch, as large as each other: each is drawn and learned by a thread of its own."""
-WINDOWS: Final[Windows] = ((4, 24, 0.32), (6, 16, 0.26), (8, 12, 0.15), (10, 10, 0.15), (30, 4, 0.12))
+WINDOWS: Final[Windows] = ((4, 24, 0.42), (6, 16, 0.26), (8, 12, 0.12), (10, 10, 0.1), (30, 4, 0.1))
 Stages = Sequence[tuple[float, Conditions | None]]
 """Until this share of the training, these conditions; None: the shortest windows, clear, in the voices as they are."""
-STAGES: Final[Stages] = ((0.1, None), (0.65, HARSH), (1.0, MILD))
-TIMESTAMP_SHARE: Final = 0.2
+STAGES: Final[Stages] = ((0.08, None), (0.45, HARSH), (1.0, MILD))
+TIMESTAMP_SHARE: Final = 0.1
 
 
 @dataclass(frozen=True)
 class Batch:
     """One part. `audio` is float32 [B, samples]; `warps` int64 [B], places in `model.WARPS`, or None where it is clear;
-    `rng` draws what comes after."""
+    `masked_share` as in `Conditions`; `rng` draws what comes after."""
 
     audio: Signal
     scenes: tuple[Scene, ...]
     forms: tuple[Form, ...]
     warps: npt.NDArray[np.int64] | None
+    masked_share: float
     rng: np.random.Generator
 
 
@@ -58,7 +59,8 @@ class Batches:
         scenes = tuple(draw_scene(self._bank, window_s, rng, conditions) for _ in range(size))
         warps = None if conditions is None else self._drawn_warps(size, conditions.warped_share, rng)
         forms = tuple[Form, ...]("timestamps" if rng.random() < TIMESTAMP_SHARE else "plain" for _ in scenes)
-        return Batch(np.stack([scene.audio for scene in scenes]), scenes, forms, warps, rng)
+        masked_share = 0.0 if conditions is None else conditions.masked_share
+        return Batch(np.stack([scene.audio for scene in scenes]), scenes, forms, warps, masked_share, rng)
 
     def _drawn_window(self, number: int, *, easy: bool) -> tuple[int, int]:
         """Seconds, and how many; the same for all parts. The first is the shortest."""

@@ -13,18 +13,23 @@ from convert.starter.whisper import acoustics
 from convert.starter.whisper.acoustics import RATE_HZ, Signal
 from convert.starter.whisper.phones import POSITION_SAMPLES, Labels, write_phones
 
-SILENT_SHARE: Final = 0.18
+SILENT_SHARE: Final = 0.1
 """Of the windows: silence, or noise alone, of which nothing is to be written."""
 SPEED_SHARE: Final = 0.6
 SHORT_WINDOW_S: Final = 12
-_TRIES: Final = 8
+STOP_CHANCE: Final = 0.2
+"""After a sentence, where another may fit: what is empty takes as long to learn from as what is spoken."""
+LONG_STOP_CHANCE: Final = 0.1
+GAP_S: Final = (0.15, 0.8)
+_TRIES: Final = 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conditions:
     """How unlike a clear voice nearby it sounds: shares of the windows that are as another vocal tract would have them
     (vocal tract length perturbation), with another balance of low and high, in a room, through a narrow band, and with
-    a second noise; and the least ratio of the voice to the hiss and to that noise, in dB.
+    a second noise; and the least ratio of the voice to the hiss and to that noise, in dB. Of `masked_share` the trainer
+    hides some frequencies and a moment (SpecAugment: Park et al., 2019).
     """
 
     warped_share: float = 0.5
@@ -34,11 +39,18 @@ class Conditions:
     noise_share: float = 0.35
     hiss_db: float = 8.0
     noise_db: float = 3.0
+    masked_share: float = 0.3
 
 
 HARSH: Final = Conditions()
 MILD: Final = Conditions(
-    warped_share=0.3, equalized_share=0.65, band_share=0.1, noise_share=0.25, hiss_db=12.0, noise_db=8.0
+    warped_share=0.3,
+    equalized_share=0.6,
+    band_share=0.05,
+    noise_share=0.2,
+    hiss_db=12.0,
+    noise_db=8.0,
+    masked_share=0.0,
 )
 """As most devices will have it."""
 
@@ -104,7 +116,7 @@ def _spoken(
     labels = np.zeros(count // POSITION_SAMPLES, np.int64)
     said: list[Said] = []
     at = int(rng.uniform(0, 0.7) * RATE_HZ)
-    stop_chance = 1.0 if easy else 0.5 if window_s < SHORT_WINDOW_S else 0.15
+    stop_chance = 1.0 if easy else STOP_CHANCE if window_s < SHORT_WINDOW_S else LONG_STOP_CHANCE
     for _ in range(_TRIES if not easy else 64):
         place = int(rng.integers(len(bank.texts)))
         samples = bank.samples(place)
@@ -112,9 +124,7 @@ def _spoken(
         if factor != 1:
             samples = acoustics.stretched(samples, factor)
         if at + len(samples) > count:
-            if said:
-                break
-            if len(samples) > count:
+            if said or len(samples) > count:
                 continue
             at = int(rng.uniform(0, count - len(samples)))
         end = at + len(samples)
@@ -122,7 +132,7 @@ def _spoken(
         sounds, starts = bank.phones(place)
         write_phones(labels, at, len(samples), sounds, (starts * factor).astype(np.int64))
         said.append(Said(at / RATE_HZ, end / RATE_HZ, bank.texts[place]))
-        at = end + int(rng.uniform(0.15, 1.5) * RATE_HZ)
+        at = end + int(rng.uniform(*GAP_S) * RATE_HZ)
         if rng.random() < stop_chance:
             break
     return audio, said, labels

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from convert.starter.chat import requests
@@ -82,6 +82,9 @@ PATTERNS: Final = (
 )
 _QUESTIONS: Final = ("what", "how", "is", "are", "which", "who", "when", "did", "do", "can", "could", "will", "has")
 CHAT_SHARE: Final = 0.3
+MORE_DIGITS_SHARE: Final = 0.08
+"""Of what is taught, beyond those that the language has: no word of such a sentence tells the next, all must be heard."""
+_DIGITS: Final = tuple(pattern for pattern in PATTERNS if "{digit}" in pattern)
 LONGEST_WORDS: Final = 12
 _SLOTS: Final[dict[str, Callable[[random.Random], str]]] = {
     "onoff": lambda rng: rng.choice(("on", "off")),
@@ -122,8 +125,11 @@ def draw_sentence(rng: random.Random) -> str:
             text = normal(requests.taught(rng).text)
             if text and len(text.split()) <= LONGEST_WORDS and set(text.split()) <= WORDS:
                 return written(text)
-    text = fill(draw(rng.choice(PATTERNS), rng), lambda slot: _SLOTS[slot](rng))
-    return written(text)
+    return _filled(PATTERNS, rng)
+
+
+def _filled(patterns: Sequence[str], rng: random.Random) -> str:
+    return written(fill(draw(rng.choice(patterns), rng), lambda slot: _SLOTS[slot](rng)))
 
 
 def written(text: str) -> str:
@@ -136,7 +142,7 @@ def training_sentence(rng: random.Random, kept_out: frozenset[str] = frozenset()
     """One that is not held out: by its hash, as in starter-chat, or because `kept_out` has it (as `split.normal` makes
     it)."""
     while True:
-        text = draw_sentence(rng)
+        text = _filled(_DIGITS, rng) if rng.random() < MORE_DIGITS_SHARE else draw_sentence(rng)
         if is_short(text) or not (is_held_out(text) or normal(text) in kept_out):
             return text
 
@@ -146,15 +152,11 @@ def held_out_sentences(count: int, seed: int) -> list[str]:
     rng = random.Random(seed)
     found: dict[str, None] = {}
     while len(found) < count:
-        text = _held_out_candidate(rng)
+        # starter-chat's requests that are held out never come from `taught`: those of the patterns are enough.
+        text = _filled(PATTERNS, rng)
         if is_held_out(text) and not is_short(text):
             found[text] = None
     return list(found)
-
-
-def _held_out_candidate(rng: random.Random) -> str:
-    # starter-chat's requests that are held out never come from `taught`: those of the patterns are enough.
-    return written(fill(draw(rng.choice(PATTERNS), rng), lambda slot: _SLOTS[slot](rng)))
 
 
 def is_short(text: str) -> bool:

@@ -12,7 +12,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from convert.starter.whisper.scenes import Said
 
-WORD_ENTRIES: Final = 512
+WORD_ENTRIES: Final = 896
+"""The 256 bytes, and so many more that nearly every word of the language is one token."""
 STEP_S: Final = 0.02
 LAST_TIMESTAMP_S: Final = 30.0
 END: Final = "<|endoftext|>"

@@ -50,7 +50,7 @@ class Recipe:
     """`minutes` of computing, by one clock for all threads; shares are of that time."""
 
     seed: int = 0
-    minutes: float = 60.0
+    minutes: float = 64.0
     rate: float = 0.9e-3
     matrix_rate: float = 0.0135
     decay: float = 0.01
@@ -162,8 +162,7 @@ class Training:
         with torch.no_grad():
             warps = None if batch.warps is None else torch.from_numpy(batch.warps)
             mel = self.recognizer.log_mel(torch.from_numpy(batch.audio), warps)
-        if warps is not None:
-            mask_bands(mel, batch.rng)
+        mask_bands(mel, batch.rng, batch.masked_share)
         rows = [target(self._tokenizer, scene.said, form) for scene, form in zip(scenes, batch.forms, strict=True)]
         wrong = next((wrong for until, wrong in recipe.wrong_words if share < until), recipe.wrong_words[-1][1])
         taught = lesson(rows, token_id(self._tokenizer, END), batch.rng, wrong)
@@ -223,10 +222,10 @@ class Training:
         self._counted, self._step, self._used_s = state["counted"], state["step"], state["used_s"]
 
 
-def mask_bands(mel: Tensor, rng: np.random.Generator) -> None:
-    """In place: of two windows in five, up to ten neighboring mels and up to 0.3 s are replaced by the mean."""
+def mask_bands(mel: Tensor, rng: np.random.Generator, share: float) -> None:
+    """In place: of so many windows, up to ten neighboring mels and up to 0.3 s are replaced by the mean."""
     for row in mel:
-        if rng.random() < 0.4:
+        if rng.random() < share:
             low = int(rng.integers(0, row.shape[0] - 10))
             start = int(rng.integers(0, row.shape[1] - 30))
             row[low : low + int(rng.integers(1, 10))] = row.mean()

@@ -48,6 +48,10 @@ def test_the_others_have_all_windows_and_half_of_them_are_warped(batches: Batche
     assert {form for batch in drawn for form in batch.forms} == {"timestamps", "plain"}
 
 
+def test_what_the_trainer_hides_is_as_the_stage_says(batches: Batches) -> None:
+    assert [batches.draw(0, 0, share).masked_share for share in (0.1, 0.3)] == [0.0, Conditions().masked_share]
+
+
 def test_the_parts_of_a_batch_are_of_one_size(batches: Batches) -> None:
     for number in range(10):
         assert len({batches.draw(number, part, 0.3).audio.shape for part in range(PARTS)}) == 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
 from convert.starter.whisper.acoustics import RATE_HZ
-from convert.starter.whisper.scenes import HARSH, SILENT_SHARE, Said, draw_scene, nothing
+from convert.starter.whisper.scenes import GAP_S, HARSH, SILENT_SHARE, Said, draw_scene, nothing
 from convert.starter.whisper.tokens import SPECIAL, WORD_ENTRIES, Form, target, train_tokenizer
 from tests.convert.starter.whisper.tones import Tones
 
@@ -37,6 +39,15 @@ def test_some_windows_are_silent_and_the_rest_is_not() -> None:
     rng = np.random.default_rng(2)
     silent = sum(not draw_scene(TONES, 4, rng, None).said for _ in range(600)) / 600
     assert silent == pytest.approx(SILENT_SHARE, abs=0.04)
+
+
+def test_most_windows_have_several_sentences_with_short_pauses_and_some_have_one() -> None:
+    rng = np.random.default_rng(4)
+    said = [scene.said for scene in (draw_scene(TONES, 6, rng, HARSH) for _ in range(150)) if scene.said]
+    assert 0.1 < sum(len(sentences) == 1 for sentences in said) / len(said) < 0.4
+    pauses = [after.start_s - before.end_s for sentences in said for before, after in pairwise(sentences)]
+    assert GAP_S[0] <= min(pauses)
+    assert max(pauses) <= GAP_S[1]
 
 
 def test_the_same_generator_draws_the_same_window() -> None:

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from convert.starter.chat.numbers import ONES
 from convert.starter.chat.split import is_held_out, normal
 from convert.starter.whisper.sentences import WORDS, draw_sentence, held_out_sentences, training_sentence, written
 
@@ -55,3 +56,15 @@ def test_both_sources_speak() -> None:
 )
 def test_sentences_are_written_with_a_capital_and_a_mark(text: str, expected: str) -> None:
     assert written(text) == expected
+
+
+def test_digits_are_taught_more_often_than_they_are_asked() -> None:
+    digits = set(ONES[:10])
+
+    def share(texts: list[str]) -> float:
+        return sum(set(normal(text).split()) <= {"call", *digits} for text in texts) / len(texts)
+
+    rng = random.Random(5)
+    taught = share([training_sentence(rng) for _ in range(2000)])
+    assert 0.08 < taught < 0.2
+    assert taught > 1.5 * share([draw_sentence(rng) for _ in range(2000)])
