@@ -263,7 +263,9 @@ def test_nothing_is_written_where_the_daemon_at_the_port_keeps_its_models_out_of
 def test_without_a_daemon_at_the_port_the_models_are_one_s_own(tmp_path: Path, tiny_model: Path) -> None:
     imported = at_port(tmp_path, "http://127.0.0.1:1", "models", "import", str(tiny_model), "--name", "m")
     assert imported.stdout.endswith("edge-agent serve serves it.\n"), imported.stderr
-    assert (tmp_path / ".local" / "state" / "edge-agent" / "models" / "m").is_dir()
+    own = tmp_path / ".local" / "state" / "edge-agent"
+    assert (own / "models" / "m").is_dir()
+    assert imported.stderr == f"No daemon answers at http://127.0.0.1:1. This is about the models in {own}.\n"
 
 
 def test_chat_from_a_pipe_answers_line_by_line(served: DaemonProcess) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,12 +48,16 @@ class Call:
         """A daemon answers at the address that was asked for, and its files cannot be reached from here."""
         return self._whereabouts.trouble is not None
 
-    @property
+    @cached_property
     def state_dir(self) -> Path:
-        """Where the models of that daemon are. Raises `EdgeAgentError` where it is `elsewhere`."""
+        """Where the models of that daemon are; where nobody answers at the address that was asked for, a line says
+        which they are. Raises `EdgeAgentError` where it is `elsewhere`."""
         if self._whereabouts.trouble is not None:
             raise self._whereabouts.trouble
-        return self._whereabouts.state_dir
+        found = self._whereabouts
+        if found.unanswered:
+            print(f"No daemon answers at {self.url}. This is about the models in {found.state_dir}.", file=sys.stderr)
+        return found.state_dir
 
     @property
     def near_state_dir(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ Look = Callable[[Path], Running | None]
 @dataclass(frozen=True)
 class Whereabouts:
     """`state_dir` is where the models are. `running` is the daemon that serves it, where one does. `trouble`: a daemon
-    answers at the address that was asked for, and this machine's files are not the way to it."""
+    answers at the address that was asked for, and this machine's files are not the way to it. `unanswered`: nobody
+    answers there, and `state_dir` is where the models would be without an address."""
 
     state_dir: Path
     running: Running | None
     trouble: EdgeAgentError | None = None
+    unanswered: bool = False
 
 
 def by_folder(own: Path, *, given: bool, look: Look = find_running) -> Whereabouts:
@@ -41,7 +43,7 @@ def by_address(client: Client, own: Path, *, look: Look = find_running) -> Where
     try:
         return _as_it_says(client, look)
     except NoDaemonError:
-        return by_folder(own, given=False, look=look)
+        return replace(by_folder(own, given=False, look=look), unanswered=True)
     except EdgeAgentError as error:
         return Whereabouts(own, None, error)
 

@@ -58,7 +58,7 @@ def test_the_daemon_at_an_address_says_which_folder_it_serves() -> None:
 
 def test_where_no_daemon_answers_it_is_as_without_an_address() -> None:
     found = by_address(Client(NOBODY), OWN, look=looking({SERVICE_STATE_DIR: daemon()}))
-    assert (found.state_dir, found.trouble) == (SERVICE_STATE_DIR, None)
+    assert (found.state_dir, found.trouble, found.unanswered) == (SERVICE_STATE_DIR, None, True)
     assert by_address(Client(NOBODY), OWN, look=looking({})).state_dir == OWN
 
 

@@ -83,7 +83,7 @@ PATTERNS: Final = (
 _QUESTIONS: Final = ("what", "how", "is", "are", "which", "who", "when", "did", "do", "can", "could", "will", "has")
 CHAT_SHARE: Final = 0.3
 MORE_DIGITS_SHARE: Final = 0.08
-"""Of what is taught, beyond those that the language has: no word of such a sentence tells the next, all must be heard."""
+"""Of what is taught, beyond those that the language has: each word of them must be heard, for none tells the next."""
 _DIGITS: Final = tuple(pattern for pattern in PATTERNS if "{digit}" in pattern)
 LONGEST_WORDS: Final = 12
 _SLOTS: Final[dict[str, Callable[[random.Random], str]]] = {
