@@ -67,7 +67,7 @@ def clock(root: Path) -> Path:
 
 
 async def until(done: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not done():  # noqa: ASYNC110
             await asyncio.sleep(0.002)
 

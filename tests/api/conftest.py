@@ -159,7 +159,7 @@ async def server(serve: Serve) -> Server:
     return await serve()
 
 
-async def until(condition: Callable[[], bool], timeout_s: float = 2.0) -> float:
+async def until(condition: Callable[[], bool], timeout_s: float = 30.0) -> float:
     """Waits for `condition`; returns how long it took. Fails after `timeout_s`."""
     start = time.monotonic()
     while not condition():

@@ -29,7 +29,7 @@ class Events:
     async def until(self, kind: str, **fields: Any) -> list[dict[str, Any]]:
         """All events up to the first of this kind with these fields."""
         events: list[dict[str, Any]] = []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 name = await self.response.content.readline()
                 assert name, f"the stream ended: {events}"
@@ -173,9 +173,9 @@ async def test_a_shutdown_ends_the_streams_and_does_not_wait_for_them(server: Se
     async with live(server, "?level=0") as events:
         await events.until("device", state="open")
         server.listener.refuse()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             await server.listening.close(0.5)
-            assert await server.listener.close(grace_s=5) is True
+            assert await server.listener.close(grace_s=60) is True
         assert b'"state":"closed"' in await events.rest()
 
 

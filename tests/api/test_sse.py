@@ -42,10 +42,13 @@ async def test_a_token_costs_little(server: Server) -> None:
 def test_chunks_are_prepared() -> None:
     chunks = ChatChunks("id", "model", 1, with_usage=False)
     delta = Delta(id=1, text=" token", tokens=1)
-    start = time.perf_counter()
-    for _ in range(10_000):
-        chunks.delta(0, delta)
-    assert (time.perf_counter() - start) / 10_000 < 10e-6
+    spent_s = []
+    for _ in range(3):
+        start = time.process_time()
+        for _ in range(10_000):
+            chunks.delta(0, delta)
+        spent_s.append(time.process_time() - start)
+    assert min(spent_s) / 10_000 < 10e-6
 
 
 async def test_events_of_one_tick_are_one_write(server: Server) -> None:

@@ -97,15 +97,15 @@ def state_of(runtime: Runtime, name: str = "m") -> ModelSnapshot:
     return next(each for each in runtime.snapshot().models if each.name == name)
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 5.0) -> None:
+async def until(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
 
 async def ended(awaitable: Awaitable[Any]) -> Any:
-    """The result or the exception, whichever it is, within five seconds."""
+    """The result or the exception, whichever it is, within half a minute."""
     try:
-        return await asyncio.wait_for(awaitable, 5)
+        return await asyncio.wait_for(awaitable, 30)
     except Exception as error:
         return error

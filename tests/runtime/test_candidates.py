@@ -111,7 +111,7 @@ async def test_where_both_do_not_fit_requests_wait_until_it_serves() -> None:
         await asyncio.sleep(0)
         runtime.set_models([spec])
         assert await asyncio.gather(*[text_of(stream) for stream in waiting]) == ["0 "] * 5
-        await asyncio.wait_for(loading, 1)
+        await asyncio.wait_for(loading, 20)
         assert accounts(runtime) == 1
 
 
@@ -192,7 +192,7 @@ async def test_one_that_does_not_even_cancel_is_gone_at_once_when_it_is_dismisse
         asking = asyncio.create_task(answer(candidate, LONG + " deaf=1"))
         await asyncio.sleep(0.05)
         asking.cancel()
-        await asyncio.wait_for(candidate.dismiss("enough"), 3)
+        await asyncio.wait_for(candidate.dismiss("enough"), 20)
         assert accounts(runtime) == 0
 
 

@@ -35,7 +35,7 @@ async def test_a_request_from_start_to_end() -> None:
         assert stream.queued_s > 0
         second = ask(runtime, "tokens=2")
         assert second.started, "a free slot is taken at once"
-        assert second.queued_s < 0.01
+        assert second.queued_s < stream.queued_s, "the first waited for the load"
         assert await text_of(second) == "0 1 "
         counters = runtime.snapshot().counters
         assert (counters.accepted, counters.completed) == (2, 2)
@@ -184,9 +184,9 @@ async def test_a_deadline_passes_while_the_request_waits_for_a_slot() -> None:
 
 
 async def test_a_deadline_passes_while_the_model_loads() -> None:
-    async with runtime_of(model(path="load_s=1")) as runtime:
+    async with runtime_of(model(path="load_s=60")) as runtime:
         with pytest.raises(DeadlineError, match="The model is loading"):
-            await asyncio.wait_for(text_of(ask(runtime, deadline_s=0.3)), 0.8)
+            await asyncio.wait_for(text_of(ask(runtime, deadline_s=0.3)), 20)
 
 
 async def test_a_deadline_does_not_end_what_runs() -> None:
@@ -292,16 +292,16 @@ async def test_unload_finishes_what_runs_and_what_waits_loads_it_again() -> None
         running, waiting = ask(runtime, "tokens=4 delay_s=0.02"), ask(runtime, "tokens=1")
         unloading = asyncio.create_task(runtime.unload("m"))
         assert await text_of(running) == "0 1 2 3 "
-        await asyncio.wait_for(unloading, 2)
+        await asyncio.wait_for(unloading, 20)
         assert await text_of(waiting) == "0 "
         assert runtime.snapshot().counters.loads == 2
 
 
 async def test_unload_while_loading() -> None:
-    async with runtime_of(model(path="load_s=5")) as runtime:
+    async with runtime_of(model(path="load_s=60")) as runtime:
         loading = asyncio.create_task(runtime.load("m"))
         await until(lambda: state_of(runtime).charged_bytes)
-        await asyncio.wait_for(runtime.unload("m"), 2)
+        await asyncio.wait_for(runtime.unload("m"), 20)
         assert isinstance(await ended(loading), EdgeAgentError)
         assert state_of(runtime).state == "unloaded"
         assert runtime.snapshot().ledger.charged_bytes == 0

@@ -36,9 +36,9 @@ async def test_the_old_version_serves_until_the_new_one_is_loaded() -> None:
     async with runtime_of(model()) as runtime:
         await runtime.load("m")
         pid = state_of(runtime).pid
-        runtime.set_models([model(version="2", path="load_s=0.3")])
+        runtime.set_models([model(version="2", path="load_s=1")])
         for _ in range(3):
-            assert await asyncio.wait_for(text_of(ask(runtime, "tokens=1")), 0.2) == "0 "
+            assert await text_of(ask(runtime, "tokens=1")) == "0 "
             shown = state_of(runtime)
             assert (shown.version, shown.pid, shown.successor) == ("1", pid, "2")
         await runtime.settled("m")
@@ -96,7 +96,7 @@ async def test_both_versions_do_not_fit() -> None:
             answers.append(asyncio.create_task(text_of(ask(runtime, "tokens=1"))))
             await asyncio.sleep(0.02)
         assert len((await text_of(running)).split()) == 30
-        assert set(await asyncio.wait_for(asyncio.gather(*answers), 3)) == {"0 "}
+        assert set(await asyncio.wait_for(asyncio.gather(*answers), 20)) == {"0 "}
         assert runtime.snapshot().ledger.charged_bytes == 6000
         assert runtime.snapshot().ledger.accounts[0].pinned
 

@@ -84,8 +84,8 @@ async def fill(library: Library, texts: Sequence[str], name: str = "facts", **op
 
 
 async def until(library: Library, condition: Callable[[Any], bool], name: str = "facts") -> None:
-    """Until `condition` holds of the collection's stats and indexing, or five seconds have passed."""
-    give_up = time.monotonic() + 5
+    """Until `condition` holds of the collection's stats and indexing, or half a minute has passed."""
+    give_up = time.monotonic() + 30
     while not condition(found := await library.stats(name)):
         assert time.monotonic() < give_up, found
         await asyncio.sleep(0.005)
