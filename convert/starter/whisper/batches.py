@@ -17,7 +17,7 @@ Windows = Sequence[tuple[int, int, float]]
 """Seconds, windows of a batch, share of the batches."""
 PARTS: Final = 2
 """Of a batch, as large as each other: each is drawn and learned by a thread of its own."""
-WINDOWS: Final[Windows] = ((4, 24, 0.42), (6, 16, 0.26), (8, 12, 0.12), (10, 10, 0.1), (30, 4, 0.1))
+WINDOWS: Final[Windows] = ((4, 24, 0.42), (6, 16, 0.26), (8, 12, 0.12), (10, 10, 0.1), (30, 2, 0.12))
 Stages = Sequence[tuple[float, Conditions | None]]
 """Until this share of the training, these conditions; None: the shortest windows, clear, in the voices as they are."""
 STAGES: Final[Stages] = ((0.08, None), (0.45, HARSH), (1.0, MILD))

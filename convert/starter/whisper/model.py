@@ -134,8 +134,10 @@ class Recognizer(nn.Module):
 
 
 def _encoded(layer: nn.Module, hidden: Tensor) -> Tensor:
-    """[B, n, width] -> the same shape. What the layer does itself; but torch's fused attention, which it would use,
-    takes twice as long on a CPU for windows this short (docs/performance.md)."""
+    """[B, n, width] -> the same shape. What the layer does itself; but in bfloat16 torch's fused attention, which it
+    would use, takes twice as long on a CPU for windows this short (docs/performance.md)."""
+    if not torch.is_autocast_enabled("cpu"):
+        return layer(hidden, None)
     attention = layer.self_attn
     normed = layer.self_attn_layer_norm(hidden)
     heads = (normed.shape[0], normed.shape[1], attention.num_heads, attention.head_dim)

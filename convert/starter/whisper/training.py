@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convert.starter.muon import Muon
+from convert.starter.precision import bfloat16_is_faster
 from convert.starter.whisper.batches import PARTS, STAGES, WINDOWS, Batches, Stages, Windows
 from convert.starter.whisper.model import WARPS, Recognizer
 from convert.starter.whisper.phone_loss import allowed_phones, phone_loss
@@ -50,7 +51,7 @@ class Recipe:
     """`minutes` of computing, by one clock for all threads; shares are of that time."""
 
     seed: int = 0
-    minutes: float = 64.0
+    minutes: float = 66.0
     rate: float = 0.9e-3
     matrix_rate: float = 0.0135
     decay: float = 0.01
@@ -166,7 +167,7 @@ class Training:
         rows = [target(self._tokenizer, scene.said, form) for scene, form in zip(scenes, batch.forms, strict=True)]
         wrong = next((wrong for until, wrong in recipe.wrong_words if share < until), recipe.wrong_words[-1][1])
         taught = lesson(rows, token_id(self._tokenizer, END), batch.rng, wrong)
-        with torch.autocast("cpu", torch.bfloat16, enabled=_bfloat16_is_fast()):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16_is_faster()):
             made = self.recognizer(mel, taught.inputs)
         entropies = functional.cross_entropy(
             made.text.float().transpose(1, 2),
@@ -240,7 +241,3 @@ def rate_share(step: int, share: float) -> float:
 def _is_inner(name: str, parameter: Tensor) -> bool:
     """A matrix between two layers' activations, which Muon is for."""
     return parameter.ndim == 2 and not any(part in name for part in ("embed", "proj_out", "phones"))
-
-
-def _bfloat16_is_fast() -> bool:
-    return bool(torch.cpu._is_avx512_bf16_supported()) or bool(torch.cpu._is_amx_tile_supported())

@@ -90,6 +90,9 @@ def test_a_full_window_is_encoded_as_transformers_does() -> None:
     with torch.inference_mode():
         theirs = recognizer.whisper.model.encoder(mel).last_hidden_state
         np.testing.assert_allclose(recognizer.encode(mel).numpy(), theirs.numpy(), atol=1e-5)
+        with torch.autocast("cpu", torch.bfloat16):
+            short = recognizer.encode(mel)
+        np.testing.assert_allclose(short.float().numpy(), theirs.numpy(), atol=0.1)
 
 
 def test_it_is_asked_where_it_listens() -> None:
