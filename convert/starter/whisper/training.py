@@ -51,7 +51,7 @@ class Recipe:
     """`minutes` of computing, by one clock for all threads; shares are of that time."""
 
     seed: int = 0
-    minutes: float = 66.0
+    minutes: float = 60.0
     rate: float = 0.9e-3
     matrix_rate: float = 0.0135
     decay: float = 0.01
