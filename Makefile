@@ -31,12 +31,15 @@ run: $(VENV)/.installed
 
 setup: $(VENV)/.installed-dev
 
+# What fails beside others, on a machine that others use as well, is run once more alone: it fails where it fails again.
+ONCE_MORE = { [ $$? = 1 ] && echo "Once more, alone, what failed:" && $(BIN)/python -m pytest --last-failed --last-failed-no-failures=none $(1); }
+
 # Apart: llama.cpp and the voice activity detector each bring a libggml, and one process can have one. One after the other:
 # those of speech share a sound server.
 test: $(VENV)/.installed-dev
 	@($(TEST_PACKAGES))
-	$(BIN)/python -m pytest --ignore=tests/speech --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
-	$(BIN)/python -m pytest tests/speech $(ARGS)
+	$(BIN)/python -m pytest --ignore=tests/speech --numprocesses=$(JOBS) --dist=loadfile $(ARGS) || $(call ONCE_MORE,--ignore=tests/speech)
+	$(BIN)/python -m pytest tests/speech $(ARGS) || $(call ONCE_MORE,tests/speech)
 
 test-convert: $(VENV)/.installed-convert
 	$(BIN)/python -m pytest -m torch $(ARGS)
