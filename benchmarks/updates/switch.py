@@ -51,6 +51,7 @@ from agent.updates.trial.golden import FILE
 from agent.updates.trial.switching import Switcher
 from agent.updates.trial.trial import Trial
 from benchmarks.models import shapes
+from benchmarks.process import children
 from benchmarks.report import Row, run_rows
 
 CLIENTS = 2
@@ -194,7 +195,7 @@ async def take_turns(device: Device, load: Load, name: str) -> None:
     try:
         for turn in itertools.count():
             (shown,) = device.runtime.models()
-            others = _children() - {shown.pid} if shown.pid is not None else set()
+            others = set(children(os.getpid())) - {shown.pid} if shown.pid is not None else set()
             going = turn % 2 == 0 or not others
             load.phase = "turn"
             for pid in stopped if going else others:
@@ -212,14 +213,6 @@ async def take_turns(device: Device, load: Load, name: str) -> None:
         for pid in stopped:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-
-
-def _children() -> set[int]:
-    """Processes whose parent this is."""
-    found: set[int] = set()
-    for task in Path("/proc/self/task").iterdir():
-        found |= {int(pid) for pid in (task / "children").read_text().split()}
-    return found
 
 
 async def turned(device: Device, load: Load, name: str, work: Awaitable[T]) -> tuple[T, float]:

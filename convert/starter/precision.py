@@ -16,8 +16,8 @@ _TURNS: Final = 5
 
 @cache
 def bfloat16_is_faster() -> bool:
-    """As measured once, in turns, in 50 ms. That a processor has instructions for it says little: with AVX-512's some
-    multiply faster than in float32, and others take 1.7 times as long."""
+    """As measured once, in turns, within a tenth of a second. That a processor has instructions for it says little: one
+    with AVX-512's took 1.7 times as long as in float32 (docs/performance.md)."""
     if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return False
     rows, inner, columns = _SHAPE
