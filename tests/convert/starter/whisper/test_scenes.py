@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from convert.starter.whisper.acoustics import RATE_HZ
-from convert.starter.whisper.scenes import GAP_S, HARSH, SILENT_SHARE, Said, draw_scene, nothing
+from convert.starter.whisper.scenes import GAP_S, HARSH, PADDED_SHARE, SILENT_SHARE, Said, draw_scene, nothing
 from convert.starter.whisper.tokens import SPECIAL, WORD_ENTRIES, Form, target, train_tokenizer
 from tests.convert.starter.whisper.tones import Tones
 
@@ -48,6 +48,18 @@ def test_most_windows_have_several_sentences_with_short_pauses_and_some_have_one
     pauses = [after.start_s - before.end_s for sentences in said for before, after in pairwise(sentences)]
     assert GAP_S[0] <= min(pauses)
     assert max(pauses) <= GAP_S[1]
+
+
+def test_some_windows_end_in_zeros_after_all_that_is_said() -> None:
+    rng = np.random.default_rng(5)
+    padded = 0
+    scenes = [draw_scene(TONES, 4, rng, HARSH) for _ in range(300)]
+    for scene in scenes:
+        sounding = np.flatnonzero(scene.audio)
+        ends = sounding[-1] + 1 if len(sounding) else 0
+        assert not scene.said or ends >= int(scene.said[-1].end_s * RATE_HZ)
+        padded += ends < len(scene.audio) - 1
+    assert padded / len(scenes) == pytest.approx(PADDED_SHARE, abs=0.1)
 
 
 def test_the_same_generator_draws_the_same_window() -> None:
