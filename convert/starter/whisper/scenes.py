@@ -16,8 +16,8 @@ from convert.starter.whisper.phones import POSITION_SAMPLES, Labels, write_phone
 SILENT_SHARE: Final = 0.22
 """Of the windows: silence, or noise alone, of which nothing is to be written. With 0.1 it heard words in 3 of 60."""
 PADDED_SHARE: Final = 0.5
-"""Of the windows: what was recorded is shorter, and zeros follow it, as an engine pads it. Who has heard only noise that
-fills its window finds words where noise stops."""
+"""Of the windows: what was recorded is shorter, and zeros follow it, as an engine pads it. Who has heard noise only
+where it fills the window finds words where it stops."""
 SPEED_SHARE: Final = 0.6
 SHORT_WINDOW_S: Final = 12
 STOP_CHANCE: Final = 0.2
