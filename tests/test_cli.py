@@ -87,7 +87,7 @@ def test_common_flags_stand_before_or_after_the_command() -> None:
     [["status"], ["generate", "x"], ["chat"], ["models", "load", "x"], ["models", "unload", "x"]],
 )
 def test_without_a_daemon_a_sentence_says_how_to_start_one(tmp_path: Path, arguments: list[str]) -> None:
-    done = edge_agent(tmp_path, *arguments, "--port", "1", stdin="hello\n")
+    done = edge_agent(tmp_path, *arguments, "--port", "1", stdin="")
     assert done.returncode == 1
     assert done.stderr == "edge-agent: No daemon answers at http://127.0.0.1:1.\n  Start it: edge-agent serve.\n"
 

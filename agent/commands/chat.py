@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser, common: argparse.ArgumentPars
 
 
 def run(call: Call) -> int:
+    call.client.get("/health")  # who talks to nobody should hear so before the first line is typed
     request = request_of(call.options)
     if call.options.collection is not None:
         request["retrieve"] = {"collection": call.options.collection, "k": call.options.k}
