@@ -1,4 +1,4 @@
-"""The model card and the license that go with the model."""
+"""The model card that goes with the model."""
 # ruff: noqa: E501  lines of the card
 
 from __future__ import annotations
@@ -7,24 +7,6 @@ from typing import Any, Final
 
 from convert.starter.chat import evaluation
 from convert.starter.chat.training import Recipe, Trained
-
-LICENSE: Final = """MIT License
-
-Copyright (c) 2026 edge-agent contributors
-
-Permission is hereby granted, free of charge, to any person obtaining a copy of this model and associated documentation
-files (the "Model"), to deal in the Model without restriction, including without limitation the rights to use, copy,
-modify, merge, publish, distribute, sublicense, and/or sell copies of the Model, and to permit persons to whom the Model
-is furnished to do so, subject to the following conditions:
-
-The above copyright notice and this permission notice shall be included in all copies or substantial portions of the
-Model.
-
-THE MODEL IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT NOT LIMITED TO THE
-WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR
-COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR
-OTHERWISE, ARISING FROM, OUT OF OR IN CONNECTION WITH THE MODEL OR THE USE OR OTHER DEALINGS IN THE MODEL.
-"""
 
 _CARD: Final = """# starter-chat
 

@@ -19,13 +19,14 @@ from convert.quantization.quantize import check_plan, plan
 from convert.quantization.quantize import write as write_quantized
 from convert.quantization.recipe import Recipe as Quantization
 from convert.starter.chat import gguf_file
-from convert.starter.chat.card import LICENSE, card
+from convert.starter.chat.card import card
 from convert.starter.chat.engine import ChatWorker
 from convert.starter.chat.evaluation import Scored
 from convert.starter.chat.measure import GATES, measure
 from convert.starter.chat.model import Llama
 from convert.starter.chat.samples import transcripts
 from convert.starter.chat.training import Recipe, Trained
+from convert.starter.mit import MIT
 
 LEVEL: Final = "Q8_0"
 VERSION: Final = "1"
@@ -75,7 +76,7 @@ def pack(
             size_bytes=file.stat().st_size,
         )
         (staged.folder / "README.md").write_text(text, "utf-8")
-        (staged.folder / "LICENSE").write_text(LICENSE, "utf-8")
+        (staged.folder / "LICENSE").write_text(MIT, "utf-8")
         fields = {key: value for key, value in msgspec.structs.asdict(draft).items() if key != "files"}
         fields |= {
             "quantization": LEVEL,

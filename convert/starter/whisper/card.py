@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-LICENSE: Final = "MIT"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -73,5 +71,5 @@ it to be worse.
 ({hours:.1f} hours) spoken by espeak-ng, flite and Festival, {computed:.0f} minutes of computing on two cores. It heard
 these programs alone, never a person.
 
-License: MIT.
+License: MIT (`LICENSE`).
 """

@@ -12,8 +12,9 @@ from convert.artifact import new_artifact
 from convert.checkpoint import open_checkpoint
 from convert.quality.gates import Gate, check
 from convert.quality.speech import SPEECH_GATES
+from convert.starter.mit import MIT
 from convert.starter.whisper.acoustics import Signal
-from convert.starter.whisper.card import LICENSE, Facts, card
+from convert.starter.whisper.card import Facts, card
 from convert.starter.whisper.evaluation import measure
 from convert.starter.whisper.sentences import WORDS
 from convert.whisper.artifact import WhisperGraphs, manifest_fields, read_model
@@ -82,12 +83,13 @@ def pack(
                 measured=measured,
             )
             (staged.folder / "README.md").write_text(card(facts), "utf-8")
+            (staged.folder / "LICENSE").write_text(MIT, "utf-8")
             fields: dict[str, Any] = manifest_fields(model, "int8")
             return staged.finish(
                 name=NAME,
                 version=VERSION,
                 source=SOURCE,
-                license=LICENSE,
+                license="mit",
                 memory_bytes=graphs.memory(staged.folder),
                 quality=check({**kept, **measured}, GATES, accept=accept),
                 **fields,

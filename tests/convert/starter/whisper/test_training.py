@@ -184,6 +184,7 @@ def test_the_artifact_runs_and_its_card_says_what_was_measured(
     assert manifest == read_manifest(target / "manifest.json")
     assert (manifest.task, manifest.quality["recordings"], manifest.quality["silent_clips"]) == ("transcribe", 3, 2)
     assert f"{manifest.quality['wer_full_percent']:.1f}%" in (target / "README.md").read_text()
+    assert (target / "LICENSE").is_file()
     model = WhisperModel(target, SessionOptions(threads=1))
     assert TOKENIZER.token_to_id("<|endoftext|>") not in model.spec.begin_suppress_tokens
     heard = model.transcribe(TONES.samples(0), GreedyOptions(max_tokens=5), 200)
