@@ -21,7 +21,7 @@ PROGRAMS := pulseaudio espeak-ng flite festival chromium mosquitto mosquitto_rr 
 TEST_PACKAGES = ( for program in $(PROGRAMS); do PATH="$$PATH:/usr/sbin" command -v $$program >/dev/null || exit 1; done; ldconfig -p | grep -q libportaudio ) || \
 	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends $(DEBIAN) >/dev/null; } || \
 	echo "Some tests of speech, the web page and MQTT are skipped; for them: sudo apt-get install $(DEBIAN)"
-INPUTS := pyproject.toml $(wildcard agent/hardware/*.py agent/engines/llama/kernels/* profiles/*.toml)
+INPUTS := pyproject.toml $(wildcard agent/hardware/*.py agent/engines/llama/*.cmake agent/engines/llama/*/*.c* agent/engines/llama/*/*.h profiles/*.toml)
 
 .PHONY: run setup test test-convert check bench clean format
 

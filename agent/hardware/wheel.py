@@ -43,13 +43,17 @@ JOB_BYTES = {False: 768 * 1024**2, True: 2 * 1024**3}
 
 LOG_LINES = 40
 
-_OURS = Path(__file__).resolve().parents[1] / "engines" / "llama"
+ADDITIONS = Path(__file__).resolve().parents[1] / "engines" / "llama"
+"""What is compiled into llama.cpp: `additions.cmake` says what of it."""
 
-MAPS = _OURS / "maps"
-"""Smaller maps for vocabularies, compiled into llama.cpp everywhere."""
+MAPS = "maps"
+"""Smaller maps for vocabularies, everywhere."""
 
-KERNELS = _OURS / "kernels"
-"""Our faster products of Q5_0 and Q8_0 weights, compiled into ggml where the processor has what they need."""
+SAMPLING = "sampling"
+"""The best tokens without a list of all, everywhere."""
+
+KERNELS = "kernels"
+"""Our faster products of Q5_0 and Q8_0 weights, where the processor has what they need."""
 
 KERNEL_FLAGS = {"-DGGML_AVX512=ON", "-DGGML_AVX512_VBMI=ON", "-DGGML_AVX512_VNNI=ON"}
 
@@ -86,10 +90,14 @@ def plan(board: Board, profile: Profile, version: str, *, environment: Mapping[s
     cuda = "-DGGML_CUDA=on" in flags
     kernels = board.system == "linux" and set(flags) >= KERNEL_FLAGS and "-DGGML_AVX512" not in asked
     identity = [f"{shlex.join(flags)} {asked}".strip()]
-    for folder in (MAPS, KERNELS) if kernels else (MAPS,):
-        identity += [path.read_text("utf-8") for path in sorted(folder.iterdir()) if path.is_file()]
-    include = KERNELS / "block_matmul.cmake" if kernels else MAPS / "text_map.cmake"  # the first includes the second
-    flags.append(f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={include}")
+    entry = ADDITIONS / "additions.cmake"
+    ours = [entry]
+    for folder in (MAPS, SAMPLING, KERNELS) if kernels else (MAPS, SAMPLING):
+        ours += [path for path in sorted((ADDITIONS / folder).iterdir()) if path.is_file()]
+    identity += [path.read_text("utf-8") for path in ours]
+    flags.append(f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={entry}")
+    if kernels:
+        flags.append("-DEDGE_AGENT_KERNELS=ON")
     cmake_args = f"{shlex.join(flags)} {asked}".strip()
     if "-DGGML_NATIVE=OFF" not in profile.build.cmake_args:
         identity += [board.cpu_name, *sorted(board.cpu_features)]

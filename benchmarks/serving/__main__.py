@@ -3,8 +3,8 @@
     python -m benchmarks.serving                      # everything, on the 0.5B shape at Q4_K_M
     python -m benchmarks.serving --only throughput --quick
 
-Daemon and raw loop run the same file with the same context, threads and sampler chain, in turns: raw, daemon, raw,
-daemon. Ratios are those of medians. Nothing else should run meanwhile.
+Daemon and raw loop run the same file with the same context, threads and sampler chain, in turns: raw, daemon, daemon,
+raw. A ratio of theirs is the median of those of the turns. Nothing else should run meanwhile.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -42,7 +43,8 @@ else:
         archive.writestr("llama_cpp/__init__.py", "")
 """
 
-MAPS_FLAG = f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={wheel.MAPS / 'text_map.cmake'}"
+INCLUDE_FLAG = f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={wheel.ADDITIONS / 'additions.cmake'}"
+KERNELS_FLAG = "-DEDGE_AGENT_KERNELS=ON"
 
 
 def plan_for(name: str, environment: dict[str, str] | None = None, **changes: object) -> Plan:
@@ -101,7 +103,7 @@ def test_pip_is_called_with_the_flags_and_without_its_own_cache(builder: Builder
     arguments, cmake_args, epoch = builder.calls[0].split("|")
     for part in ("wheel", "--no-cache-dir", "--no-deps", "--no-binary llama-cpp-python", "llama-cpp-python==0.3.36"):
         assert part in arguments
-    assert cmake_args == f"-DGGML_NATIVE=OFF {MAPS_FLAG}"
+    assert cmake_args == f"-DGGML_NATIVE=OFF {INCLUDE_FLAG}"
     assert epoch == ""  # ggml would take it for a cross build and leave AVX2 out
 
 
@@ -214,39 +216,41 @@ def test_the_key_says_what_the_wheel_depends_on() -> None:
 
 
 def test_the_users_cmake_args_come_last() -> None:
-    assert plan_for("x86-64-avx2", {"CMAKE_ARGS": "-DX=1"}).cmake_args == f"-DGGML_NATIVE=OFF {MAPS_FLAG} -DX=1"
+    assert plan_for("x86-64-avx2", {"CMAKE_ARGS": "-DX=1"}).cmake_args == f"-DGGML_NATIVE=OFF {INCLUDE_FLAG} -DX=1"
 
 
-def test_vocabularies_are_small_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = {name: plan_for(name) for name in recorded.NAMES}
-    assert all(MAPS_FLAG in each.cmake_args for each in made.values() if not each.kernels)
-    assert (
-        'include("${CMAKE_CURRENT_LIST_DIR}/../maps/text_map.cmake")'
-        in (wheel.KERNELS / "block_matmul.cmake").read_text()
-    )
-    for path in wheel.MAPS.iterdir():
-        (tmp_path / path.name).write_text(path.read_text())
-    monkeypatch.setattr(wheel, "MAPS", tmp_path)
-    assert all(plan_for(name).key == each.key for name, each in made.items())
-    with (tmp_path / "text_map.h").open("a") as file:
-        file.write("// changed")
-    assert not any(plan_for(name).key == each.key for name, each in made.items())
+@pytest.fixture
+def additions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another checkout of what is compiled into llama.cpp."""
+    (tmp_path / "additions.cmake").write_text((wheel.ADDITIONS / "additions.cmake").read_text())
+    for folder in (wheel.MAPS, wheel.SAMPLING, wheel.KERNELS):
+        shutil.copytree(wheel.ADDITIONS / folder, tmp_path / folder)
+    monkeypatch.setattr(wheel, "ADDITIONS", tmp_path)
+    return tmp_path
 
 
-def test_our_kernels_are_built_where_the_processor_has_what_they_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("name", ["additions.cmake", "maps/text_map.h", "sampling/best_tokens.cpp"])
+def test_what_is_compiled_in_everywhere_makes_another_wheel(name: str, request: pytest.FixtureRequest) -> None:
+    made = {board: plan_for(board) for board in recorded.NAMES}
+    assert all(INCLUDE_FLAG in each.cmake_args for each in made.values())
+    additions = request.getfixturevalue("additions")
+    assert all(plan_for(board).key == each.key for board, each in made.items())
+    with (additions / name).open("a") as file:
+        file.write("# changed")
+    assert not any(plan_for(board).key == each.key for board, each in made.items())
+
+
+def test_our_kernels_are_built_where_the_processor_has_what_they_need(request: pytest.FixtureRequest) -> None:
     assert [name for name in recorded.NAMES if plan_for(name).kernels] == ["x86-64-amx"]
     made = plan_for("x86-64-amx")
-    assert f"-DCMAKE_PROJECT_llama_cpp_INCLUDE={wheel.KERNELS / 'block_matmul.cmake'}" in made.cmake_args
+    assert KERNELS_FLAG in made.cmake_args
+    assert KERNELS_FLAG not in plan_for("x86-64-avx2").cmake_args
     # not where the user turns off what they need, which the compiler would only say in the middle of the build
     assert not plan_for("x86-64-amx", {"CMAKE_ARGS": "-DGGML_AVX512_VNNI=OFF"}).kernels
     # another checkout of the same kernels makes the same wheel, other kernels do not
-    for name in ("block_matmul.cmake", "block_matmul.cpp"):
-        (tmp_path / name).write_text((wheel.KERNELS / name).read_text())
-    monkeypatch.setattr(wheel, "KERNELS", tmp_path)
+    additions = request.getfixturevalue("additions")
     assert plan_for("x86-64-amx").key == made.key
-    with (tmp_path / "block_matmul.cpp").open("a") as file:
+    with (additions / "kernels" / "block_matmul.cpp").open("a") as file:
         file.write("// changed")
     assert plan_for("x86-64-amx").key != made.key
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from agent.engines.llama.best_tokens import best_tokens
 from agent.engines.llama.library import llama
 from agent.engines.llama.vocabulary import Vocabulary
 from agent.errors import RequestError
@@ -20,6 +21,8 @@ _MOST_DRAWS = 512
 class Sampler:
     """The sampler chain of one choice, in llama-server's order: logit bias, penalties, DRY, top-n-sigma, top-k,
     typical, top-p, min-p, XTC, temperature, draw. Samplers that would change nothing are left out.
+
+    Where only the best tokens decide, the chain gets these alone: a list of 152,000 tokens takes half a millisecond.
 
     With a grammar, a token is drawn without it first and that one token checked; only a rejected one is drawn again
     from what the grammar allows, because checking a whole vocabulary costs milliseconds.
@@ -45,6 +48,7 @@ class Sampler:
         )
         self._vocabulary = vocabulary
         self._decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        self._best = best_tokens(_deciding(sampling), vocabulary.size)
         self._remembers = bool(sampling.dry_multiplier) or _penalizes(sampling)
         if grammar is not None:
             self._grammar = llama.llama_sampler_init_grammar(vocabulary.pointer, grammar.encode(), b"root")
@@ -113,10 +117,15 @@ class Sampler:
 
         Raises `RequestError` when the grammar allows no token at all (a grammar that the vocabulary cannot spell).
         """
+        best = None if self._best is None else self._best.find(llama.llama_get_logits_ith(context, index))
         if self._grammar is None:
-            return int(llama.llama_sampler_sample(self._chain, context, index))
+            if best is None:
+                return int(llama.llama_sampler_sample(self._chain, context, index))
+            token = self._draw(best)
+            llama.llama_sampler_accept(self._chain, token)
+            return token
         logits = llama.llama_get_logits_ith(context, index)
-        token = self._draw(self._candidates(logits, ()))
+        token = self._draw(self._candidates(logits, ()) if best is None else best)
         banned: list[int] = []
         while not self._allowed(token):
             if len(banned) == _MOST_DRAWS:
@@ -186,6 +195,15 @@ class Sampler:
             if sampler:
                 llama.llama_sampler_free(sampler)
         self._chain = self._grammar = None
+
+
+def _deciding(s: Sampling) -> int:
+    """How many of the best tokens decide; 0 where all may."""
+    if s.logit_bias or s.dry_multiplier or _penalizes(s):
+        return 0
+    if s.temperature < GREEDY_BELOW:
+        return 1
+    return s.top_k if s.top_n_sigma <= 0 else 0
 
 
 def _penalizes(s: Sampling) -> bool:
