@@ -42,11 +42,11 @@ def throughput(bench: Bench) -> Iterator[Row]:
 
 def _compare(bench: Bench, clients: int, sampler: str) -> tuple[list[float], list[float]]:
     """Tokens per second of daemon and raw loop in each turn; each goes first in every second. The machine has moods,
-    which a turn's two share, and what ran before is one of them."""
-    tokens = 32 if bench.quick else 96
+    which a turn's two share if it is short, and what ran before is one of them."""
+    tokens = 32 if bench.quick else 48
     served: list[float] = []
     raw: list[float] = []
-    for turn in range(bench.repeats(11, 2)):
+    for turn in range(bench.repeats(19, 2)):
         prompts = [bench.raw.prompt(_PROMPT_TOKENS, 1000 * turn + client) for client in range(clients)]
         for side in (raw, served) if turn % 2 else (served, raw):
             if side is raw:
