@@ -56,6 +56,8 @@ async def send_stream(
     finished = 0
     try:
         with generation:
+            if total == 1:  # several choices come together, and make one write
+                generation.write_with(lambda delta: out.send_at_once(chunks.delta(0, delta)))
             async for prompt, events in generation.events():
                 base = prompt * n
                 for event in events:

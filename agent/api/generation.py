@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -121,6 +121,18 @@ class Generation:
         if isinstance(error, EdgeAgentError):
             record.error = error.code
         self._metrics.finished(record, error)
+
+    def write_with(self, write: Callable[[Delta], bool]) -> None:
+        """For one prompt with one choice: text goes to `write` as it comes from the worker, while nothing else is under
+        way (`Stream.hand_to`). `events` has what `write` returns False for, and everything up to the first token."""
+
+        def take(delta: Delta) -> bool:
+            if self._record.first_token_s is None or not write(delta):
+                return False
+            self._metrics.tokens(delta.tokens)
+            return True
+
+        self._streams[0].hand_to(take)
 
     async def events(self) -> AsyncGenerator[tuple[int, list[Event]], None]:
         """Batches of events, each with the number of the prompt that it belongs to.

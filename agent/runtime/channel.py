@@ -42,13 +42,18 @@ class Channel(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        try:
-            for body in self._frames.feed(data):
-                self._received(decode_from_worker(body))
-        except (ValueError, msgspec.MsgspecError) as error:
-            self._problem = f"sent a frame that is none: {error}"
-            if self.transport is not None:
-                self.transport.abort()
+        frames = self._frames.feed(data)
+        while True:
+            try:
+                messages = decode_from_worker(next(frames))
+            except StopIteration:
+                return
+            except (ValueError, msgspec.MsgspecError) as error:
+                self._problem = f"sent a frame that is none: {error}"
+                if self.transport is not None:
+                    self.transport.abort()
+                return
+            self._received(messages)
 
     def pause_writing(self) -> None:
         self.writable = False

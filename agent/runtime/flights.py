@@ -58,18 +58,24 @@ class Flights:
         self._flights[stream.id] = Flight(stream, now)
         self.slots_used += stream.cost
 
+    def pass_on(self, delta: Delta) -> None:
+        """`deliver` for new text, which never ends a flight."""
+        flight = self._flights.get(delta.id)
+        if flight is not None:
+            self.counters.sampled_tokens += delta.tokens
+            flight.stream.push(delta)
+
     def deliver(self, event: Event | Started) -> Flight | None:
         """Pass an event on to its stream; the flight if the event has ended it. Late events are dropped."""
+        if isinstance(event, Delta):
+            self.pass_on(event)
+            return None
         flight = self._flights.get(event.id)
         if flight is None:
             return None
         stream = flight.stream
         if isinstance(event, Started):
             stream.compute(event.at_s)
-            return None
-        if isinstance(event, Delta):
-            self.counters.sampled_tokens += event.tokens
-            stream.push(event)
             return None
         if isinstance(event, Failed):
             if flight.dropped_at is None:

@@ -63,12 +63,14 @@ class Session:
         Raises `WorkerGoneError` as soon as the worker is lost.
         """
         beat = asyncio.create_task(self._beat(), name=f"heartbeat:{self._tenant.name}")
+        self._worker.express = self.flights.pass_on
         try:
             self.dispatch()
             while self.flights or not (self._draining or self._budget.outlived(self._tenant)):
                 self._deliver(await self._worker.receive())
                 self.dispatch()
         finally:
+            self._worker.express = None
             beat.cancel()
 
     def count(self, counters: Counters, health: Health) -> None:

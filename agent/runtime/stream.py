@@ -68,6 +68,7 @@ class Stream:
         "_limit_events",
         "_pending",
         "_pending_bytes",
+        "_taker",
         "_waiter",
         "client",
         "cost",
@@ -102,6 +103,7 @@ class Stream:
         self._pending_bytes = 0
         self._limit_events = limit_events
         self._limit_bytes = limit_bytes
+        self._taker: Callable[[Delta], bool] | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._energy = energy
@@ -136,6 +138,11 @@ class Stream:
         """The same, to be asked for after the stream and its request are gone, as often as one likes: what a slow meter
         did not see by the request's end it may have seen by then."""
         return partial(_joules, self._bill)
+
+    def hand_to(self, taker: Callable[[Delta], bool]) -> None:
+        """New text that arrives while the reader waits goes to `taker`, in the tick in which it arrives and without
+        waking the reader; to the reader where it returns False. It must not raise."""
+        self._taker = taker
 
     def __aiter__(self) -> Stream:
         return self
@@ -199,6 +206,10 @@ class Stream:
         """
         if self._ended:
             return
+        waiter = self._waiter
+        reader_waits = waiter is not None and not waiter.done()
+        if reader_waits and self._taker is not None and type(event) is Delta and self._taker(event):
+            return
         pending = self._pending
         pending.append(event)
         self._pending_bytes += EVENT_OVERHEAD_BYTES + _payload_bytes(event)
@@ -213,8 +224,7 @@ class Stream:
             )
             self._holder.drop(self)
             return
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
+        if waiter is not None and reader_waits:
             waiter.set_result(None)
 
     def finish(self, at_s: float | None = None) -> None:
@@ -231,6 +241,7 @@ class Stream:
         if self._ended:
             return
         self._ended = True
+        self._taker = None
         self._error = error
         if self._energy is not None and self.started and self._bill is None:
             self._energy.drop(self.id)

@@ -11,12 +11,13 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.runtime.channel import Channel, LogPipe
 from agent.runtime.wire.control import Shutdown
 from agent.runtime.wire.frames import encode
+from agent.runtime.wire.generation import Delta
 from agent.runtime.wire.messages import FromWorker, ToWorker
 
 _log = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ class Worker:
 
     def __init__(self, name: str, process: subprocess.Popen[bytes]) -> None:
         self.name = name
+        self.express: Callable[[Delta], object] | None = None
+        """Gets new text in the tick in which it arrives, past `receive`, while nothing that came before waits there: to
+        wake a task for each token is a good part of what a token costs."""
         self._process = process
         self._loop = asyncio.get_running_loop()
         self._inbox: list[FromWorker] = []
@@ -184,8 +188,16 @@ class Worker:
             raise
 
     def _received(self, messages: list[FromWorker]) -> None:
-        self._inbox += messages
-        self._wake()
+        passed = 0
+        if self.express is not None and not self._inbox:
+            for message in messages:
+                if type(message) is not Delta:
+                    break
+                self.express(message)
+                passed += 1
+        if passed < len(messages):
+            self._inbox += messages[passed:] if passed else messages
+            self._wake()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -35,6 +35,10 @@ def delta(text: str = "x") -> Delta:
     return Delta(id=7, text=text, tokens=1)
 
 
+def embedded() -> Embedded:
+    return Embedded(id=7, dim=8, vectors=b"", prompt_tokens=1)
+
+
 async def test_events_that_came_together_are_read_together() -> None:
     stream = stream_of()
     stream.push(delta("a"))
@@ -45,6 +49,38 @@ async def test_events_that_came_together_are_read_together() -> None:
     stream.push(delta("c"))
     stream.push(delta("d"))
     assert await waiting == [delta("c"), delta("d")]
+
+
+async def test_new_text_is_handed_over_only_while_the_reader_waits_and_the_reader_has_the_rest_in_order() -> None:
+    stream = stream_of()
+    handed: list[str] = []
+    refused = {"c"}
+
+    def take(delta: Delta) -> bool:
+        if delta.text in refused:
+            return False
+        handed.append(delta.text)
+        return True
+
+    stream.hand_to(take)
+    stream.push(delta("a"))
+    assert await anext(stream) == [delta("a")]
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    stream.push(delta("b"))
+    await asyncio.sleep(0)
+    assert handed == ["b"]
+    assert not waiting.done()
+    stream.push(delta("c"))
+    stream.push(delta("d"))  # the reader has been woken for "c", which must be first
+    assert await waiting == [delta("c"), delta("d")]
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    stream.push(embedded())
+    assert await waiting == [embedded()]
+    stream.cancel()
+    stream.push(delta("late"))
+    assert handed == ["b"]
 
 
 async def test_the_end_comes_after_the_last_events() -> None:

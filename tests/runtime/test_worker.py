@@ -88,6 +88,26 @@ async def test_what_it_sent_before_it_died_is_received_first() -> None:
     assert (await last_words(worker))[0] == ["Pong", "Delta", "Delta", "Delta"]
 
 
+async def test_text_passes_by_until_something_else_waits_to_be_received() -> None:
+    worker = await loaded()
+    passed: list[str] = []
+    worker.express = lambda delta: passed.append(delta.text)
+    worker.send(Generate(id=1, prompt="tokens=3"))
+    received: list[str] = []
+    async with asyncio.timeout(5):
+        while "Finished" not in received:
+            received += [type(message).__name__ for message in await worker.receive()]
+    assert len(passed) == 3
+    assert received == ["Finished"]
+    worker.send(Ping(1))
+    await until(lambda: bool(worker._inbox))
+    worker.send(Generate(id=2, prompt="tokens=3"))
+    await until(lambda: len(worker._inbox) == 5)
+    assert [type(message).__name__ for message in await worker.receive()] == ["Pong", *["Delta"] * 3, "Finished"]
+    assert len(passed) == 3
+    await worker.kill("the test is over")
+
+
 async def test_a_write_that_meets_a_dead_worker_does_not_lose_what_it_had_sent() -> None:
     worker = await loaded()
     worker.send(Generate(id=1, prompt="tokens=9 exit=1 at=3"))
