@@ -42,6 +42,13 @@ class Choice:
     echoed: str = ""
     reason: str = "stop"
 
+    def add(self, delta: Delta) -> None:
+        self.pieces.append(delta.text)
+        if delta.logprobs:
+            self.logprobs.extend(delta.logprobs)
+        elif not delta.tokens and not self.logprobs:
+            self.echoed += delta.text
+
     @property
     def text(self) -> str:
         return "".join(self.pieces)
@@ -57,7 +64,7 @@ async def send_stream(
     try:
         with generation:
             if total == 1:  # several choices come together, and make one write
-                generation.write_with(lambda delta: out.send_at_once(chunks.delta(0, delta)))
+                generation.hand_text_to(lambda delta: out.send_at_once(chunks.delta(0, delta)))
             async for prompt, events in generation.events():
                 base = prompt * n
                 for event in events:
@@ -90,16 +97,18 @@ async def send_stream(
 async def gather(generation: Generation, *, n: int, total: int) -> list[Choice]:
     """Waits for `total` choices, `n` per prompt, in order."""
     choices = [Choice() for _ in range(total)]
+
+    def take(delta: Delta) -> bool:
+        choices[delta.choice].add(delta)
+        return True
+
     with generation:
+        if total == 1:
+            generation.hand_text_to(take)
         async for prompt, events in generation.events():
             for event in events:
                 if type(event) is Delta:
-                    choice = choices[prompt * n + event.choice]
-                    choice.pieces.append(event.text)
-                    if event.logprobs:
-                        choice.logprobs.extend(event.logprobs)
-                    elif not event.tokens and not choice.logprobs:
-                        choice.echoed += event.text
+                    choices[prompt * n + event.choice].add(event)
                 elif type(event) is Finished:
                     choices[prompt * n + event.choice].reason = event.reason
     return choices

@@ -122,12 +122,12 @@ class Generation:
             record.error = error.code
         self._metrics.finished(record, error)
 
-    def write_with(self, write: Callable[[Delta], bool]) -> None:
-        """For one prompt with one choice: text goes to `write` as it comes from the worker, while nothing else is under
-        way (`Stream.hand_to`). `events` has what `write` returns False for, and everything up to the first token."""
+    def hand_text_to(self, taker: Callable[[Delta], bool]) -> None:
+        """For a single prompt: `taker` gets text as it comes from the worker, while nothing else is under way
+        (`Stream.hand_to`). `events` has what it returns False for, and everything up to the first token."""
 
         def take(delta: Delta) -> bool:
-            if self._record.first_token_s is None or not write(delta):
+            if self._record.first_token_s is None or not taker(delta):
                 return False
             self._metrics.tokens(delta.tokens)
             return True
