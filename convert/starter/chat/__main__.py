@@ -5,34 +5,31 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from agent.errors import EdgeAgentError, RequestError, UnavailableError
+from agent.errors import RequestError
 from agent.terminal import Progress, print_json, size, use_utf8
+from convert.artifact import refuse_existing
 from convert.quality.gates import add_accept_option
+from convert.starter.command import exit_status, training_packages
 
 _SHOWN_MISTAKES: Final = 12
 _SAID_EVERY_STEPS: Final = 100
 
 
-def main() -> int:
-    """0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     use_utf8()
-    given = _arguments()
+    given = _arguments(arguments)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        return _run(given)
-    except KeyboardInterrupt:
-        print("starter-chat: interrupted; the checkpoint stays.", file=sys.stderr)
-        return 130
-    except EdgeAgentError as error:
-        print(f"starter-chat: {error}", file=sys.stderr)
-        return 2 if isinstance(error, RequestError) else 1
+    return exit_status(partial(_run, given))
 
 
-def _arguments() -> argparse.Namespace:
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m convert.starter.chat", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the artifact folder to make")
     parser.add_argument("--seed", type=int, default=1, help="of the data and the first weights (default: 1)")
@@ -45,28 +42,22 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     add_accept_option(parser)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _run(given: argparse.Namespace) -> int:
-    if given.out.exists():
-        raise RequestError(f"{given.out} exists already.", hint="Choose another place with --out, or remove it first.")
+    refuse_existing(given.out)
     if (
         (given.steps is not None and given.steps < 1)
         or (given.minutes is not None and given.minutes <= 0)
         or given.threads < 1
     ):
         raise RequestError("--steps, --minutes and --threads must be above 0.")
-    try:
+    with training_packages():
         from convert.starter.chat import pack as packing
         from convert.starter.chat import tokenizer as bpe
         from convert.starter.chat.model import Llama, Shape
         from convert.starter.chat.training import Recipe, train
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"Training needs {error.name}, which is not installed.",
-            hint="Install what converting takes: pip install 'edge-agent[convert]'",
-        ) from None
     recipe = replace(Recipe(), seed=given.seed, threads=given.threads)
     if given.steps:
         recipe = replace(recipe, steps=given.steps)

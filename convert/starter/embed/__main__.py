@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any, Final
 
-from agent.errors import EdgeAgentError, RequestError, UnavailableError
-from agent.terminal import duration
+from agent.errors import RequestError
 from convert.artifact import refuse_existing
+from convert.starter.command import Lines, exit_status, training_packages
 
 VOCABULARY: Final = 6000
 PAIRS_SEED: Final = 20_261
 """Of the pairs to measure with: always the same ones."""
-LINE_EVERY_S: Final = 30.0
 DOCS: Final = Path(__file__).resolve().parents[3] / "docs"
 
 
@@ -35,30 +35,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="default: one per core")
     parser.add_argument("--accept-quality", action="store_true", help="keep the result even where it misses a gate")
     given = parser.parse_args(arguments)
-    try:
-        return _run(given)
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
-    except EdgeAgentError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, RequestError) else 1
+    return exit_status(partial(_run, given))
 
 
 def _run(given: argparse.Namespace) -> int:
     _check(given)
-    try:
+    with training_packages():
         import torch
         from transformers.utils import logging
 
         from convert.starter.embed.distillation import Distillation
         from convert.starter.embed.student import Student
         from convert.starter.embed.teacher import Labels, Teacher, teacher_folder
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"Training needs {error.name}, which is not installed.",
-            hint="Install what converting takes: pip install 'edge-agent[convert]'",
-        ) from None
     from convert.starter.embed.grammar import grammar_texts, read_subjects
     from convert.starter.embed.packing import Training, pack
     from convert.starter.embed.prose import standard_library_sentences
@@ -78,7 +66,8 @@ def _run(given: argparse.Namespace) -> int:
     student = Student.from_teacher(teacher, choose(teacher.vocabulary, grammar_texts(), VOCABULARY))
     recipe = _recipe(given)
     distillation = Distillation(student, sources, Labels(teacher, work / "labels"), recipe, work)
-    distillation.run(_Lines())
+    lines: Lines[float] = Lines(lambda losses: f"loss {mean(losses):.4f}")
+    distillation.run(lines.add)
     student.save(work / "student")
     training = Training(seed=given.seed, sentences=recipe.sentences, computed_s=distillation.used_s)
     print("measuring", file=sys.stderr, flush=True)
@@ -129,23 +118,6 @@ def _sets(subjects: Any) -> dict[str, Any]:
     if pages:
         sets["docs"] = pairs_of_lines([line for page in pages for line in markdown_sentences(page)], PAIRS_SEED)
     return sets
-
-
-class _Lines:
-    """A line of progress every half minute, with a mean of the loss since the last."""
-
-    def __init__(self) -> None:
-        self._began = self._said_at = time.monotonic()
-        self._losses: list[float] = []
-
-    def __call__(self, done_share: float, loss: float, used_s: float) -> None:
-        self._losses.append(loss)
-        now = time.monotonic()
-        if now - self._said_at >= LINE_EVERY_S:
-            mean = sum(self._losses) / len(self._losses)
-            times = f"computed {duration(used_s)}, {duration(now - self._began)} in all"
-            print(f"{done_share:6.1%}  loss {mean:.4f}  {times}", file=sys.stderr, flush=True)
-            self._said_at, self._losses = now, []
 
 
 if __name__ == "__main__":

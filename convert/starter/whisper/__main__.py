@@ -8,20 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from agent.errors import EdgeAgentError, RequestError, UnavailableError
-from agent.terminal import Progress, duration
+from agent.errors import RequestError
+from agent.terminal import Progress
 from convert.artifact import refuse_existing
+from convert.starter.command import Lines, exit_status, training_packages
 
 if TYPE_CHECKING:
     from convert.starter.whisper.training import Losses
 
 UTTERANCES: Final = 30_000
-LINE_EVERY_S: Final = 30.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,30 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--accept-quality", action="store_true", help="keep the result even where it misses a gate")
     given = parser.parse_args(arguments)
-    try:
-        return _run(given)
-    except KeyboardInterrupt:
-        print("\nInterrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
-        return 130
-    except EdgeAgentError as error:
-        print(error, file=sys.stderr)
-        return 2 if isinstance(error, RequestError) else 1
+    return exit_status(partial(_run, given))
 
 
 def _run(given: argparse.Namespace) -> int:
     _check(given)
-    try:
+    with training_packages():
         import torch
         from transformers.utils import logging
 
         from convert.starter.whisper import checkpoint
         from convert.starter.whisper.model import Recognizer, Shape
         from convert.starter.whisper.training import Recipe, Training
-    except ModuleNotFoundError as error:
-        raise UnavailableError(
-            f"Training needs {error.name}, which is not installed.",
-            hint="Install what converting takes: pip install 'edge-agent[convert]'",
-        ) from None
     from convert.starter.whisper.bank import Bank, fill_bank, language_id
     from convert.starter.whisper.evaluation import silent_clips, write_recordings
     from convert.starter.whisper.packing import Training as Made
@@ -85,7 +73,8 @@ def _run(given: argparse.Namespace) -> int:
     tokenizer = train_tokenizer(bank.texts)
     recipe = Recipe(seed=given.seed, **({} if given.minutes is None else {"minutes": given.minutes}))
     training = Training(Recognizer.new(tokenizer, Shape(), len(bank.phone_names)), tokenizer, bank, recipe, work)
-    training.run(_Lines())
+    lines = Lines(_means)
+    training.run(lambda _step, share, losses, used_s: lines.add(share, losses, used_s))
     checkpoint.save(training.averaged.whisper, tokenizer, work / "checkpoint")
     print("measuring", file=sys.stderr, flush=True)
     made = Made(given.seed, recipe.minutes, training.used_s, len(bank), bank.hours)
@@ -123,22 +112,9 @@ def _kept_out(transcripts: Path | None) -> frozenset[str]:
     return frozenset(normal(text) for text in said.values())
 
 
-class _Lines:
-    """A line of progress every half minute, with means since the last."""
-
-    def __init__(self) -> None:
-        self._began = self._said_at = time.monotonic()
-        self._losses: list[Losses] = []
-
-    def __call__(self, step: int, share: float, losses: Losses, used_s: float) -> None:
-        self._losses.append(losses)
-        now = time.monotonic()
-        if now - self._said_at >= LINE_EVERY_S:
-            means = [sum(values) / len(values) for values in zip(*self._losses, strict=True)]
-            said = "  ".join(f"{name} {mean:.3f}" for name, mean in zip(self._losses[0]._fields, means, strict=True))
-            times = f"computed {duration(used_s)}, {duration(now - self._began)} in all"
-            print(f"{share:6.1%}  step {step}  {said}  {times}", file=sys.stderr, flush=True)
-            self._said_at, self._losses = now, []
+def _means(losses: list[Losses]) -> str:
+    means = [sum(values) / len(values) for values in zip(*losses, strict=True)]
+    return "  ".join(f"{name} {mean:.3f}" for name, mean in zip(losses[0]._fields, means, strict=True))
 
 
 if __name__ == "__main__":

@@ -16,18 +16,18 @@ def run(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "status", "said"),
     [
-        ((), "--out"),
-        (("--out", "{there}"), "exists already"),
-        (("--out", "{new}", "--steps", "0"), "above 0"),
-        (("--out", "{new}", "--minutes", "-1"), "above 0"),
-        (("--out", "{new}", "--minutes", "1", "--steps", "1"), "not allowed with"),
+        ((), 2, "--out"),
+        (("--out", "{there}"), 1, "exists already"),
+        (("--out", "{new}", "--steps", "0"), 2, "above 0"),
+        (("--out", "{new}", "--minutes", "-1"), 2, "above 0"),
+        (("--out", "{new}", "--minutes", "1", "--steps", "1"), 2, "not allowed with"),
     ],
 )
-def test_wrong_usage_says_so(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
+def test_what_cannot_begin_says_why(options: tuple[str, ...], status: int, said: str, tmp_path: Path) -> None:
     done = run(*(option.format(there=tmp_path, new=tmp_path / "new") for option in options))
-    assert done.returncode == 2
+    assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
