@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from agent.engines.process import resident_bytes
+from agent.engines.process import resident_bytes, wanted_s
 from agent.errors import EngineError
 from agent.runtime.wire.control import Ping, Pong, Shutdown
 from agent.runtime.wire.frames import FrameReader, decode_to_worker, encode
@@ -41,7 +41,7 @@ class Connection:
     def receive(self) -> list[ToWorker]:
         """Whatever has come, at least one message. Ends the process when the daemon is gone."""
         messages, self._ready = self._ready, []
-        before_s = time.thread_time()
+        before_s = wanted_s()
         while not messages:
             try:
                 data = self._socket.recv(_RECEIVE_BYTES)
@@ -51,7 +51,7 @@ class Connection:
                 os._exit(0)
             for body in self._reader.feed(data):
                 messages += decode_to_worker(body)
-        self.came_s = time.monotonic() - (time.thread_time() - before_s)
+        self.came_s = time.monotonic() - (wanted_s() - before_s)
         return messages
 
     def receive_one(self, kind: type[ToWorker]) -> ToWorker:

@@ -1,9 +1,9 @@
 """A board whose power is known at every moment, behind a meter that the daemon reads by a command.
 
 The power is one number while a worker computes and another while none does, as the kernel's clock of each process
-shows, looked at 500 times a second. What it was, and when, is kept: the truth that the daemon's joules are held
+shows, looked at 1,000 times a second. What it was, and when, is kept: the truth that the daemon's joules are held
 against. The board follows the worker within a look or two: what it draws in a burst of a tenth of a second is right to
-about 2%. For a worker that another program has pushed aside, and that waits for a core, it goes on drawing.
+about 1%. For a worker that another program has pushed aside, and that waits for a core, it goes on drawing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-LOOK_S: Final = 0.002
+LOOK_S: Final = 0.001
 BUSY_SHARE: Final = 0.5
 """Of a core, since the last look: a worker that does less only answers pings."""
 
@@ -73,14 +72,20 @@ class Work:
     computes: bool = False
     _looked_s: float = 0.0
     _clocks: dict[int, float] = field(default_factory=dict)
+    _at_work: set[int] = field(default_factory=set)
+    """Those that have computed since the work began: to ask them all takes longer than a look."""
 
-    def look(self, now_s: float, clocks: dict[int, float], wants: Callable[[], bool]) -> bool:
-        """`clocks`: seconds that each process has computed so far. `wants`: whether one of them would, if it had a
+    def look(self, now_s: float, clocks: dict[int, float], wants: Callable[[Iterable[int]], bool]) -> bool:
+        """`clocks`: seconds that each process has computed so far. `wants`: whether one of these would, if it had a
         core; asked only where they seem to have stopped. A process that is seen for the first time counts from then on.
         """
-        used_s = sum(clock - self._clocks.get(pid, clock) for pid, clock in clocks.items())
-        used = used_s > BUSY_SHARE * (now_s - self._looked_s)
-        self.computes = used or (self.computes and wants())
+        used_s = {pid: clock - self._clocks.get(pid, clock) for pid, clock in clocks.items()}
+        used = sum(used_s.values()) > BUSY_SHARE * (now_s - self._looked_s)
+        if used:
+            self._at_work |= {pid for pid, seconds in used_s.items() if seconds > 0}
+        self.computes = used or (self.computes and wants(self._at_work))
+        if not self.computes:
+            self._at_work.clear()
         self._looked_s, self._clocks = now_s, clocks
         return self.computes
 
@@ -124,7 +129,7 @@ class PowerPlant:
         work = Work()
         while not self._stop.wait(LOOK_S):
             pids, now_s = self.pids, time.monotonic()
-            self._draw(now_s, busy=work.look(now_s, clocks(pids), partial(wants_a_core, pids)))
+            self._draw(now_s, busy=work.look(now_s, clocks(pids), wants_a_core))
 
     def _draw(self, now_s: float, *, busy: bool) -> None:
         self.work.step(float(busy), now_s)

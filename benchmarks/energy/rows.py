@@ -43,7 +43,7 @@ ALONE: Final = (600, 1200)
 TEXTS: Final = 2000
 SOUNDS: Final = ((40.0, 3), (120.0, 1), (3.0, 10))
 """Seconds of each, and how often it is sent. The truth of one short piece is known to a look of the plant at either
-end, which can be 5% of it; that of ten together to 1%. They come last, when the meter has been read in such work."""
+end, which can be 2% of it; that of ten together to 0.7%. They come last, when the meter has been read in such work."""
 REST_S: Final = 3.0
 PATIENCE_S: Final = 30.0
 SETTLE_S: Final = 0.01
