@@ -65,7 +65,7 @@ class EventStream:
     def send_at_once(self, data: bytes) -> bool:
         """`send` for a callback, while no `send` is under way: False, and nothing is sent, where it would have to wait.
 
-        Writes an HTTP chunk past aiohttp, whose coroutine costs as much as the rest of a token.
+        Writes an HTTP chunk past aiohttp, whose writer is a coroutine and cannot be called from here.
         """
         transport = self._transport
         if not self._chunked or transport is None or transport.is_closing() or transport.get_write_buffer_size():
